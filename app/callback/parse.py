@@ -1,0 +1,94 @@
+"""Step 3: from the XML's fields to the message that a handler gets."""
+
+from typing import Any
+
+from wechatpy.events import EVENT_TYPES, BaseEvent
+from wechatpy.messages import MESSAGE_TYPES, UnknownMessage
+
+from app.callback.session import Session
+from app.callback.xml import Fields
+from app.errors import BadMessage
+
+_QR_PREFIX = "qrscene_"
+
+
+class FanMessage:
+    """What every message has beside the attributes of wechatpy's class for its type.
+
+    ``openid``, ``msg_type``, ``event``, ``event_key``, ``scene`` and ``match`` are None where there is none; types and
+    events are WeChat's own words in lower case. ``fields`` is the XML as a dict.
+    """
+
+    openid: str
+    msg_type: str
+    fields: Fields
+    event: str | None = None
+    event_key: str | None = None
+    scene: Any = None
+    match: Any = None
+    _session: Session | None = None
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """What this fan said before, as a dict that JSON can hold; kept when the handler changes it and returns."""
+        if self._session is None:
+            raise RuntimeError("message.session is there while a handler runs, not before")
+        return self._session.data
+
+
+def _with_fan(wechatpy_class: type) -> type:
+    # wechatpy's class comes first: where it has a `scene` of its own (product scans), that one is meant.
+    return type(wechatpy_class)(wechatpy_class.__name__, (wechatpy_class, FanMessage), {})
+
+
+_MESSAGES = {name: _with_fan(cls) for name, cls in MESSAGE_TYPES.items()}
+_EVENTS = {name: _with_fan(cls) for name, cls in EVENT_TYPES.items()}
+_OTHER_MESSAGE, _OTHER_EVENT = _with_fan(UnknownMessage), _with_fan(BaseEvent)
+
+
+def parse(fields: Fields) -> Any:
+    """Return the message: wechatpy's object for its type, with the attributes of FanMessage.
+
+    A type or event that wechatpy does not know is a full message too, with its raw ``fields``.
+    Raises BadMessage where FromUserName, ToUserName, MsgType or an event's Event is missing.
+    """
+    # https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html
+    openid, msg_type = _text(fields, "FromUserName"), _text(fields, "MsgType").lower()
+    _text(fields, "ToUserName")
+    data = dict(fields)  # wechatpy writes defaults into its dict; `fields` stays as it came
+    if msg_type == "event" or (msg_type.startswith("device_") and "Event" in fields):
+        message = _event(msg_type, _text(fields, "Event").lower(), data)
+    else:
+        classes = _EVENTS if msg_type.startswith("device_") else _MESSAGES
+        message = classes.get(msg_type, _OTHER_MESSAGE)(data)
+        message.event = None
+    if message.type == "unknown":
+        message.type = msg_type
+    message.openid, message.msg_type, message.fields = openid, msg_type, fields
+    return message
+
+
+def _event(msg_type: str, event: str, data: Fields) -> Any:
+    event_key = data.get("EventKey")
+    key = event_key if isinstance(event_key, str) else None
+    name, scene = event, key if event == "scan" else None
+    if msg_type != "event":
+        name = f"device_{event}"
+    elif event == "subscribe" and key and key.startswith(_QR_PREFIX):
+        name, scene = "subscribe_scan", key[len(_QR_PREFIX) :]
+        data["EventKey"] = scene
+    elif event == "subscribe" and key and key.startswith(("scanbarcode|", "scanimage|")):
+        name = "subscribe_scan_product"
+    message = _EVENTS.get(name, _OTHER_EVENT)(data)
+    message.event, message.event_key = event, key
+    if scene is not None:
+        message.scene = scene
+    return message
+
+
+def _text(fields: Fields, name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip():
+        sealed = "; it is sealed, and WECHAT_ENCRYPT_MODE is normal" if "Encrypt" in fields else ""
+        raise BadMessage(f"no {name}{sealed}")
+    return value.strip()

@@ -1,0 +1,86 @@
+"""The door: one Flask route, and the one place where an error becomes an HTTP status."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from operator import methodcaller
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
+
+from app.callback.road import Road
+from app.errors import BadCallback, BadCiphertext, BadMessage, BadSignature
+
+BODY_LIMIT_BYTES = 64 * 1024
+_STATUS = {BadSignature: 403, BadCiphertext: 403, BadMessage: 400}
+_split_pair = methodcaller("partition", "=")
+_METHODS = ("GET", "POST")
+logger = logging.getLogger("wechat")
+
+
+class _Plain(Response):
+    """A response of known bytes and type: what werkzeug works out for any other, this one has already."""
+
+    def __init__(self, body: bytes, content_type: str = "text/plain", status: int = 200) -> None:
+        super().__init__(body, status, {"Content-Type": content_type})
+        self._body = body
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response(self.status, list(self.headers))
+        return (self._body,)
+
+
+def add_callback(app: Flask, path: str, road: Road) -> None:
+    """Put the callback on ``app`` at ``path``: GET for the configuration page's check, POST for messages."""
+
+    def callback() -> Response:
+        environ = request.environ
+        query = _query(environ.get("QUERY_STRING", ""))
+        method = environ["REQUEST_METHOD"]
+        if method == "POST":
+            xml = road.receive(query, _body(environ))
+            return _Plain(xml.encode(), "application/xml; charset=utf-8") if xml else _Plain(b"success")
+        if method != "GET":  # HEAD, which Flask adds to GET
+            raise MethodNotAllowed(_METHODS)
+        echo = _Plain(road.verify(query).encode("latin-1"))
+        echo.headers["X-Content-Type-Options"] = "nosniff"
+        return echo
+
+    app.add_url_rule(path, view_func=callback, methods=_METHODS, provide_automatic_options=False)
+    app.register_error_handler(BadCallback, _refuse)
+
+
+def _query(raw: str) -> dict[str, str]:
+    if "%" in raw or "+" in raw:
+        # Latin-1 keeps each byte, so that echostr goes back as it came.
+        pairs = parse_qsl(raw, keep_blank_values=True, encoding="latin-1")
+    else:  # what WeChat sends in a message's query: nothing to decode
+        pairs = [(name, value) for name, _, value in map(_split_pair, raw.split("&"))]
+    query = dict(pairs)
+    if len(query) != len(pairs):
+        raise BadSignature("a parameter of the query comes twice")
+    return query
+
+
+def _body(environ: Mapping[str, Any]) -> bytes:
+    """Read the body, of at most 64 KiB: straight from the server where it says how long it is."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    try:
+        if not length.isdecimal():
+            request.max_content_length = BODY_LIMIT_BYTES
+            return request.get_data(cache=False)
+        if int(length) > BODY_LIMIT_BYTES:
+            raise RequestEntityTooLarge
+        body: bytes = environ["wsgi.input"].read(int(length))
+    except OSError as error:
+        raise BadMessage("the body broke off") from error
+    if len(body) != int(length):
+        raise BadMessage("the body broke off")
+    return body
+
+
+def _refuse(error: BadCallback) -> Any:
+    status = _STATUS[type(error)]
+    logger.warning("refused", extra={"fields": {"status": status, "from": request.remote_addr, "reason": str(error)}})
+    return _Plain(b"forbidden" if status == 403 else b"bad request", status=status)

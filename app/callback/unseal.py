@@ -1,0 +1,53 @@
+"""Step 2: from the body to the message's fields, verified and, where it came sealed, opened."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from app.callback import xml
+from app.callback.seal import Seal, unseal_with_any
+from app.callback.signature import Verifier
+from app.errors import BadCiphertext, BadSignature
+
+
+class Opened(NamedTuple):
+    """A verified body: its fields, the token that signed it, and the seal that opened it, None for plaintext."""
+
+    fields: xml.Fields
+    token: str
+    seal: Seal | None
+
+
+class Opener:
+    """Opens bodies in one of WeChat's three modes: normal, compatible or safe."""
+
+    def __init__(self, encrypt_mode: str, verifier: Verifier, seals: tuple[Seal, ...]) -> None:
+        self._encrypt_mode = encrypt_mode
+        self._verifier = verifier
+        self._seals = seals
+
+    def open(self, query: Mapping[str, str], body: bytes, now: float) -> Opened:
+        """Return the opened body; in compatible mode what is sealed counts, and a plaintext beside it is ignored.
+
+        Raises BadSignature, BadCiphertext or BadMessage.
+        """
+        if self._encrypt_mode == "normal":
+            return self._open_plaintext(query, body, now)
+        outer = xml.read(body)
+        if "Encrypt" not in outer and self._encrypt_mode == "compatible":
+            return self._open_plaintext(query, body, now)
+        encrypt = outer.get("Encrypt")
+        if encrypt is None:
+            raise BadSignature("a plaintext body in safe mode")
+        if not isinstance(encrypt, str):
+            raise BadCiphertext("Encrypt is not one text")
+        token = self._verifier.verify(query, now, encrypt=encrypt)
+        if self._encrypt_mode == "compatible":  # where a plaintext body could come under the same signature
+            self._verifier.remember(token, query, body)
+        inner, seal = unseal_with_any(self._seals, encrypt)
+        return Opened(xml.read(inner), token, seal)
+
+    def _open_plaintext(self, query: Mapping[str, str], body: bytes, now: float) -> Opened:
+        token = self._verifier.verify(query, now)
+        if not self._verifier.remember(token, query, body):
+            raise BadSignature("this signature has already carried another message")
+        return Opened(xml.read(body), token, None)

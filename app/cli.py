@@ -1,0 +1,131 @@
+"""The operator's door in the shell: ``flask wechat ...``."""
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from app.callback import xml
+from app.callback.dispatch import Table, handler_name
+from app.callback.parse import parse
+from app.callback.seal import Seal
+from app.config import Settings
+from app.errors import BadMessage, ConfigError
+from app.sandbox.phone import Phone, event_message, renewed, text_message
+
+_OPENID = "oFanInTheShell00000000000000"
+Command = Callable[..., None]
+
+
+@contextmanager
+def plain_config_errors() -> Iterator[None]:
+    """Show a ConfigError without its traceback where the start was asked for in the shell."""
+    try:
+        yield
+    except ConfigError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(str(error)) from error
+
+
+def wechat_commands(settings: Settings, table: Table) -> click.Group:
+    """Return the group ``wechat`` for ``app.cli``."""
+
+    @click.group("wechat")
+    def group() -> None:
+        """Play a fan of the account, and look at what it answers."""
+
+    fan = _fan_options(settings)
+
+    @group.command()
+    @click.argument("text")
+    @fan
+    def say(text: str, openid: str | None, url: str, mode: str) -> None:
+        """Send TEXT as a fan and print the reply."""
+        _deliver(settings, text_message(openid or _OPENID, text), url, mode)
+
+    @group.command()
+    @click.argument("event")
+    @click.option("--scene", help="The scene of the QR code that the fan scanned.")
+    @click.option("--key", help="EventKey: a menu button's key, or its URL.")
+    @fan
+    def event(event: str, scene: str | None, key: str | None, openid: str | None, url: str, mode: str) -> None:
+        """Send EVENT (subscribe, scan, click, ...) as a fan and print the reply."""
+        _deliver(settings, event_message(openid or _OPENID, event, key, scene), url, mode)
+
+    @group.command()
+    @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+    @fan
+    def send(file: Path, openid: str | None, url: str, mode: str) -> None:
+        """Send the message recorded in FILE as a new one (MsgId, CreateTime) and print the reply."""
+        try:
+            message = renewed(file.read_text(encoding="utf-8"), openid)
+        except UnicodeDecodeError as error:
+            raise click.ClickException(f"{file} is not UTF-8 text") from error
+        _deliver(settings, message, url, mode)
+
+    @group.command()
+    def handlers() -> None:
+        """Print the handler table."""
+        for row, handler in table.rows.items():
+            click.echo(f"{_row(row):<44}{_place(handler)}")
+        for function in table.middleware:
+            click.echo(f"{'MIDDLEWARE':<44}{_place(function)}")
+
+    return group
+
+
+def _fan_options(settings: Settings) -> Callable[[Command], Command]:
+    default_url = f"http://{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8111')}{settings.path}"
+    options = (
+        click.option("--as", "openid", metavar="OPENID", help="The fan's openid."),
+        click.option("--url", default=default_url, show_default=True, help="The callback to deliver to."),
+        click.option(
+            "--mode",
+            type=click.Choice(["normal", "compatible", "safe"]),
+            default=settings.encrypt_mode,
+            show_default=True,
+            help="How WeChat seals.",
+        ),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _deliver(settings: Settings, message: str, url: str, mode: str) -> None:
+    try:
+        openid = parse(xml.read(message.encode())).openid
+    except BadMessage as error:
+        raise click.ClickException(f"this is no message: {error}") from error
+    if mode != "normal" and not (settings.appid and settings.encoding_aes_key):
+        raise click.ClickException(f"--mode {mode} needs WECHAT_APPID and WECHAT_ENCODING_AES_KEY")
+    seal = None if mode == "normal" else Seal(settings.encoding_aes_key, settings.appid)
+    outcome = Phone(url, settings.token, openid, mode, seal).deliver(message)
+    click.echo(outcome.shown or "(silence)")
+    deliveries = "1 delivery" if outcome.deliveries == 1 else f"{outcome.deliveries} deliveries"
+    click.echo(f"-- {deliveries}, {outcome.seconds * 1000:.0f} ms{outcome.reason and ': '}{outcome.reason}", err=True)
+    if not outcome.answered:
+        raise click.exceptions.Exit(1)
+
+
+def _row(key: Any) -> str:
+    if not isinstance(key, tuple):
+        return repr(key)
+    parts = (f"re.compile({part.pattern!r})" if isinstance(part, re.Pattern) else repr(part) for part in key)
+    return f"({', '.join(parts)})"
+
+
+def _place(function: Any) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    where = f"{getattr(function, '__module__', '')}:{code.co_firstlineno}" if code else type(function).__module__
+    return f"{handler_name(function)}  ({where})"

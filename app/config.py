@@ -1,0 +1,216 @@
+"""The settings: read from the environment and ``.env``, checked all at once, then frozen."""
+
+import base64
+import binascii
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv.parser import parse_stream
+
+from app.errors import ConfigError
+
+Check = Callable[[str], Any]
+_PREFIX = "WECHAT_"
+_TEXT_LIMIT_BYTES = 2047
+
+
+def _pattern(pattern: str) -> Check:
+    def check(raw: str) -> str:
+        if not re.fullmatch(pattern, raw):
+            raise ValueError(raw)
+        return raw
+
+    return check
+
+
+def _one_of(*choices: str) -> Check:
+    return _pattern("|".join(map(re.escape, choices)))
+
+
+def _whole_number(low: int, high: int) -> Check:
+    def check(raw: str) -> int:
+        number = int(raw) if re.fullmatch(r"[0-9]{1,9}", raw) else -1
+        if not low <= number <= high:
+            raise ValueError(raw)
+        return number
+
+    return check
+
+
+def _url(*schemes: str, needs_host: bool = True) -> Check:
+    def check(raw: str) -> str:
+        parts = urlsplit(raw)
+        if parts.scheme not in schemes or (needs_host and not parts.hostname) or re.search(r"\s", raw):
+            raise ValueError(raw)
+        return raw
+
+    return check
+
+
+def _aes_key(raw: str) -> str:
+    try:
+        key = base64.b64decode(raw + "=", validate=True)
+    except binascii.Error as error:
+        raise ValueError(raw) from error
+    if len(raw) != 43 or len(key) != 32:
+        raise ValueError(raw)
+    return raw
+
+
+def _reply_text(raw: str) -> str:
+    if not raw.strip() or len(raw.encode()) > _TEXT_LIMIT_BYTES:
+        raise ValueError(raw)
+    return raw
+
+
+def _log_level(raw: str) -> str:
+    return str(_one_of("DEBUG", "INFO", "WARNING", "ERROR")(raw.upper()))
+
+
+def _flag(raw: str) -> bool:
+    return bool(_one_of("0", "1")(raw) == "1")
+
+
+def _setting(check: Check, expected: str, default: Any = "", *, required: bool = False, secret: bool = False) -> Any:
+    """Describe one setting: how its text is checked, what an error says is expected, and what stands without it."""
+    row = {"check": check, "expected": expected, "required": required, "secret": secret}
+    return field(default=default, repr=not secret, metadata=row)
+
+
+_TOKEN = _pattern("[A-Za-z0-9]{3,32}")
+_TOKEN_EXPECTED = "3 to 32 letters and digits, as on the account's basic-configuration page"  # noqa: S105 (a description)
+_AES_KEY_EXPECTED = "43 letters and digits, as on the account's basic-configuration page"
+_REPLY_EXPECTED = f"a text of at most {_TEXT_LIMIT_BYTES} bytes"
+_HTTP_EXPECTED = "https://HOST or http://HOST"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set; the field ``token`` is the environment's ``WECHAT_TOKEN``, and so on."""
+
+    token: str = _setting(_TOKEN, _TOKEN_EXPECTED, required=True, secret=True)
+    token_previous: str = _setting(_TOKEN, _TOKEN_EXPECTED, secret=True)
+    appid: str = _setting(_pattern("wx[0-9A-Za-z]{16}"), "wx and 16 letters and digits")
+    appsecret: str = _setting(_pattern("[0-9a-zA-Z]{32}"), "32 letters and digits", secret=True)
+    encrypt_mode: str = _setting(_one_of("normal", "compatible", "safe"), "normal, compatible or safe", "normal")
+    encoding_aes_key: str = _setting(_aes_key, _AES_KEY_EXPECTED, secret=True)
+    encoding_aes_key_previous: str = _setting(_aes_key, _AES_KEY_EXPECTED, secret=True)
+    path: str = _setting(_pattern(r"/[\w./-]*"), "a path that starts with /, of letters, digits and . _ - /", "/wechat")
+    handlers: str = _setting(_pattern(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"), "a module's name", "app.handlers")
+    default_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "你好，消息已收到")
+    error_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "出了点问题，请稍后再试")
+    busy_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "现在有点忙，请稍后再试")
+    late_reply: str = _setting(
+        _one_of("auto", "customer_service", "next_message"), "auto, customer_service or next_message", "auto"
+    )
+    hold_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "还在处理，稍后回复 1 查看结果")
+    pickup_word: str = _setting(_reply_text, _REPLY_EXPECTED, "1")
+    deliveries: int = _setting(_whole_number(1, 10), "a whole number from 1 to 10", 3)
+    max_skew_seconds: int = _setting(_whole_number(1, 86400), "a whole number from 1 to 86400", 300)
+    session_seconds: int = _setting(_whole_number(1, 2592000), "a whole number from 1 to 2592000", 1800)
+    cache_url: str = _setting(
+        _url("uwsgi", "memory", needs_host=False), "uwsgi://NAME (a cache2 of uwsgi_wechat.ini) or memory://"
+    )
+    database_url: str = _setting(
+        _url("sqlite", "mysql+pymysql", "postgresql+psycopg", needs_host=False),
+        "a SQLAlchemy URL: sqlite:///, mysql+pymysql:// or postgresql+psycopg://",
+        "sqlite:///instance/wechat.db",
+    )
+    api_base_url: str = _setting(_url("https", "http"), _HTTP_EXPECTED, "https://api.weixin.qq.com")
+    public_url: str = _setting(_url("https", "http"), _HTTP_EXPECTED)
+    admin_password: str = _setting(_pattern(".{8,}"), "at least 8 characters", secret=True)
+    sandbox: bool = _setting(_flag, "1, or nothing", False)
+    log_level: str = _setting(_log_level, "DEBUG, INFO, WARNING or ERROR", "INFO")
+    log_format: str = _setting(_one_of("text", "json"), "text or json", "text")
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens that sign, the current one first."""
+        return tuple(filter(None, (self.token, self.token_previous)))
+
+    @property
+    def encoding_aes_keys(self) -> tuple[str, ...]:
+        """The keys that seal, the current one first."""
+        return tuple(filter(None, (self.encoding_aes_key, self.encoding_aes_key_previous)))
+
+    def by_name(self) -> dict[str, Any]:
+        """Return the settings under their names in the environment, for ``current_app.config``."""
+        return {env_name(row): getattr(self, row.name) for row in fields(self)}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every value that no log line may show."""
+        values = (getattr(self, row.name) for row in fields(self) if row.metadata["secret"])
+        passwords = (urlsplit(url).password for url in (self.cache_url, self.database_url))
+        return tuple(filter(None, (*values, *passwords)))
+
+
+def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
+    """Read and check the settings; what ``environ`` says wins over the file ``dotenv``.
+
+    Raises ConfigError that names every wrong setting at once.
+    """
+    problems: list[str] = []
+    raw = {**_read_dotenv(dotenv, problems), **(os.environ if environ is None else environ)}
+    known = {env_name(row): row for row in fields(Settings)}
+    values = {row.name: _read(row, raw.get(name, ""), problems) for name, row in known.items()}
+    problems += _misspelt(raw, list(known)) + _missing_together(values, raw)
+    if problems:
+        raise ConfigError.listing("the settings (environment and .env) are wrong", problems)
+    values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if "uwsgi" in sys.modules else "memory://")
+    return Settings(**values)
+
+
+def env_name(row: "Field[Any]") -> str:
+    """Return the environment's name of a field of Settings."""
+    return _PREFIX + row.name.upper()
+
+
+def _read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            for binding in parse_stream(stream):
+                if binding.error or (binding.key and binding.value is None):
+                    problems.append(f"{path} line {binding.original.line}: expected NAME=value")
+                elif binding.key:
+                    values[binding.key] = binding.value or ""
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: cannot be read ({type(error).__name__}); expected a UTF-8 text file")
+    return values
+
+
+def _read(row: "Field[Any]", raw: str, problems: list[str]) -> Any:
+    if not raw:
+        if row.metadata["required"]:
+            problems.append(f"{env_name(row)} is missing; expected {row.metadata['expected']}")
+        return row.default
+    try:
+        return row.metadata["check"](raw)
+    except ValueError:
+        got = f"{len(raw)} characters" if row.metadata["secret"] else repr(re.sub(r"(?<=:)[^:@/]*(?=@)", "***", raw))
+        problems.append(f"{env_name(row)} is malformed: got {got}; expected {row.metadata['expected']}")
+        return row.default
+
+
+def _misspelt(raw: Mapping[str, str], known: list[str]) -> list[str]:
+    unknown = [name for name in raw if name.startswith(_PREFIX) and name not in known]
+    near = {name: difflib.get_close_matches(name, known, 1, cutoff=0.9) for name in unknown}
+    return [f"{name} is not a setting; did you mean {match[0]}?" for name, match in near.items() if match]
+
+
+def _missing_together(values: Mapping[str, Any], raw: Mapping[str, str]) -> list[str]:
+    if values["encrypt_mode"] == "normal":
+        return []
+    needed = ("WECHAT_APPID", "WECHAT_ENCODING_AES_KEY")
+    mode = f"WECHAT_ENCRYPT_MODE={values['encrypt_mode']}"
+    return [f"{name} is missing; {mode} cannot work without it" for name in needed if not raw.get(name)]

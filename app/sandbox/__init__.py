@@ -1,0 +1,1 @@
+"""WeChat itself, played locally: the other side of what this service talks to."""
