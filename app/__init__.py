@@ -21,7 +21,9 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         settings = settings or config.load()
         log.configure(settings.log_level, settings.log_format, settings.secrets)
         table = _table(settings.handlers)
-        road = Road(settings, cache.connect(settings.cache_url, settings.appid), table)
+        # A command in the shell is not under uWSGI, though the .env is the server's.
+        in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
+        road = Road(settings, cache.connect("memory://" if in_memory else settings.cache_url, settings.appid), table)
     app = Flask(__name__, static_folder=None)
     app.config.update(settings.by_name())
     route.add_callback(app, settings.path, road)

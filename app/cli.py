@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,9 +29,14 @@ def plain_config_errors() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        if click.get_current_context(silent=True) is None:
+        if not in_shell():
             raise
         raise click.ClickException(str(error)) from error
+
+
+def in_shell() -> bool:
+    """Tell whether a ``flask`` command is what this process runs."""
+    return click.get_current_context(silent=True) is not None
 
 
 def wechat_commands(settings: Settings, table: Table) -> click.Group:
@@ -72,10 +78,11 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
     @group.command()
     def handlers() -> None:
         """Print the handler table."""
-        for row, handler in table.rows.items():
-            click.echo(f"{_row(row):<44}{_place(handler)}")
-        for function in table.middleware:
-            click.echo(f"{'MIDDLEWARE':<44}{_place(function)}")
+        lines = [(_row(row), _place(handler)) for row, handler in table.rows.items()]
+        lines += [("MIDDLEWARE", _place(function)) for function in table.middleware]
+        width = max(map(_columns, (row for row, _ in lines)))
+        for row, place in lines:
+            click.echo(f"{row}{' ' * (width - _columns(row))}  {place}")
 
     return group
 
@@ -110,7 +117,8 @@ def _deliver(settings: Settings, message: str, url: str, mode: str) -> None:
     if mode != "normal" and not (settings.appid and settings.encoding_aes_key):
         raise click.ClickException(f"--mode {mode} needs WECHAT_APPID and WECHAT_ENCODING_AES_KEY")
     seal = None if mode == "normal" else Seal(settings.encoding_aes_key, settings.appid)
-    outcome = Phone(url, settings.token, openid, mode, seal).deliver(message)
+    with Phone(url, settings.token, openid, mode, seal) as phone:
+        outcome = phone.deliver(message)
     click.echo(outcome.shown or "(silence)")
     deliveries = "1 delivery" if outcome.deliveries == 1 else f"{outcome.deliveries} deliveries"
     click.echo(f"-- {deliveries}, {outcome.seconds * 1000:.0f} ms{outcome.reason and ': '}{outcome.reason}", err=True)
@@ -123,6 +131,10 @@ def _row(key: Any) -> str:
         return repr(key)
     parts = (f"re.compile({part.pattern!r})" if isinstance(part, re.Pattern) else repr(part) for part in key)
     return f"({', '.join(parts)})"
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _place(function: Any) -> str:

@@ -161,10 +161,10 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
     raw = {**_read_dotenv(dotenv, problems), **(os.environ if environ is None else environ)}
     known = {env_name(row): row for row in fields(Settings)}
     values = {row.name: _read(row, raw.get(name, ""), problems) for name, row in known.items()}
-    problems += _misspelt(raw, list(known)) + _missing_together(values, raw)
+    problems += _misspelt(raw, list(known)) + _wrong_together(values, raw)
     if problems:
         raise ConfigError.listing("the settings (environment and .env) are wrong", problems)
-    values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if "uwsgi" in sys.modules else "memory://")
+    values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if _under_uwsgi() else "memory://")
     return Settings(**values)
 
 
@@ -208,9 +208,16 @@ def _misspelt(raw: Mapping[str, str], known: list[str]) -> list[str]:
     return [f"{name} is not a setting; did you mean {match[0]}?" for name, match in near.items() if match]
 
 
-def _missing_together(values: Mapping[str, Any], raw: Mapping[str, str]) -> list[str]:
+def _wrong_together(values: Mapping[str, Any], raw: Mapping[str, str]) -> list[str]:
+    problems = []
+    if values["sandbox"] and urlsplit(values["api_base_url"]).hostname == "api.weixin.qq.com" and _under_uwsgi():
+        problems.append("WECHAT_SANDBOX=1 in production; expected a WECHAT_API_BASE_URL that is not WeChat's own")
     if values["encrypt_mode"] == "normal":
-        return []
+        return problems
     needed = ("WECHAT_APPID", "WECHAT_ENCODING_AES_KEY")
     mode = f"WECHAT_ENCRYPT_MODE={values['encrypt_mode']}"
-    return [f"{name} is missing; {mode} cannot work without it" for name in needed if not raw.get(name)]
+    return problems + [f"{name} is missing; {mode} cannot work without it" for name in needed if not raw.get(name)]
+
+
+def _under_uwsgi() -> bool:
+    return "uwsgi" in sys.modules  # a module that only uWSGI itself makes

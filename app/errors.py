@@ -17,6 +17,10 @@ class BadMessage(BadCallback):
     """Not XML, or XML that is no message."""
 
 
+class BodyTooLarge(BadCallback):
+    """Longer than any message of WeChat."""
+
+
 class BadReply(Exception):
     """A handler returned what cannot be sent to a fan. The text says what came and what is expected."""
 

@@ -1,6 +1,7 @@
 """Real servers for tests and benchmarks, started from the shipped files with paths and ports substituted."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -111,12 +112,14 @@ def uwsgi(
     """Run uWSGI from uwsgi_wechat.ini in ``folder``, on a port of 127.0.0.1 or on a unix socket."""
     changes = {"/run/wechat/uwsgi.sock": str(socket_path), **(replacements or {})}
     ini = substituted(ROOT / "uwsgi_wechat.ini", folder / "uwsgi_wechat.ini", changes)
+    processes = int(re.findall(r"^processes = (\d+)", ini.read_text(), re.MULTILINE)[0])
     (folder / "run").mkdir(exist_ok=True)
     (folder / "run" / "reload").touch()
     http = [] if socket_path else ["--http-socket", f"127.0.0.1:{port}"]
     server = Server([program("uwsgi"), *http, "--ini", str(ini)], folder, env, prefix)
     try:
-        server.wait_until(lambda: server.output().count("WSGI app 0") >= 1 and (socket_path or listens(port)))
+        # All of them: a worker that gets its signal to stop while it loads does not hear it.
+        server.wait_until(lambda: server.output().count("WSGI app 0") == processes)
         yield server
     finally:
         server.stop()

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from app.cache import Cache
 
-_DELIVERY_SECONDS = 5.0
+# A little longer than WeChat waits: it must have hung up, or it would take our silence for the answer.
+_DELIVERY_SECONDS = 5.5
 _POLL_SECONDS = 0.1
 # What the cache holds of a message: that its handler runs, or the reply's XML behind a mark.
 _RUNNING, _ANSWERED = "running", "answered:"

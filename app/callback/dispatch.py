@@ -50,7 +50,7 @@ class Table:
 
 def handler_name(handler: Any) -> str:
     """Return the handler's name as its author wrote it."""
-    return str(getattr(handler, "__qualname__", None) or type(handler).__qualname__)
+    return str(getattr(handler, "__qualname__", type(handler).__qualname__)).rpartition("<locals>.")[2]
 
 
 def row_for(message: Any) -> str:

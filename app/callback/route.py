@@ -10,10 +10,11 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
 
 from app.callback.road import Road
-from app.errors import BadCallback, BadCiphertext, BadMessage, BadSignature
+from app.errors import BadCallback, BadCiphertext, BadMessage, BadSignature, BodyTooLarge
 
 BODY_LIMIT_BYTES = 64 * 1024
-_STATUS = {BadSignature: 403, BadCiphertext: 403, BadMessage: 400}
+_STATUS = {BadSignature: 403, BadCiphertext: 403, BadMessage: 400, BodyTooLarge: 413}
+_ANSWER = {403: b"forbidden", 400: b"bad request", 413: b"too large"}
 _split_pair = methodcaller("partition", "=")
 _METHODS = ("GET", "POST")
 logger = logging.getLogger("wechat")
@@ -68,10 +69,9 @@ def _body(environ: Mapping[str, Any]) -> bytes:
     length = environ.get("CONTENT_LENGTH") or ""
     try:
         if not length.isdecimal():
-            request.max_content_length = BODY_LIMIT_BYTES
-            return request.get_data(cache=False)
+            return _body_of_unknown_length()
         if int(length) > BODY_LIMIT_BYTES:
-            raise RequestEntityTooLarge
+            raise BodyTooLarge(f"a body of {length} bytes")
         body: bytes = environ["wsgi.input"].read(int(length))
     except OSError as error:
         raise BadMessage("the body broke off") from error
@@ -80,7 +80,15 @@ def _body(environ: Mapping[str, Any]) -> bytes:
     return body
 
 
+def _body_of_unknown_length() -> bytes:
+    request.max_content_length = BODY_LIMIT_BYTES
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge as error:
+        raise BodyTooLarge(f"a body of more than {BODY_LIMIT_BYTES} bytes") from error
+
+
 def _refuse(error: BadCallback) -> Any:
     status = _STATUS[type(error)]
     logger.warning("refused", extra={"fields": {"status": status, "from": request.remote_addr, "reason": str(error)}})
-    return _Plain(b"forbidden" if status == 403 else b"bad request", status=status)
+    return _Plain(_ANSWER[status], status=status)

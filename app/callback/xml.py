@@ -12,11 +12,10 @@ Fields = dict[str, Any]
 _MAX_DEPTH = 8
 _LISTS = {"AroundBeacon"}  # wechatpy iterates over it, and one beacon would not come as a list
 _CHARACTERS = r"\t\n\x20-\x5c\x5e-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff"  # that XML holds, without ] and \r
-_ELEMENT = rf"<([A-Za-z_]\w*)>(?:<!\[CDATA\[([{_CHARACTERS}]*)\]\]>|([\w. -]*))</\1>\s*"
+_ELEMENT = rf"<([A-Za-z_]\w*)>(?:<!\[CDATA\[([{_CHARACTERS}]*)\]\]>|([\w. -]*))</\1>[ \t\n]*"
 _FLAT_ELEMENT = re.compile(_ELEMENT, re.ASCII)
-_FLAT = re.compile(rf"<xml>\s*(?:{_ELEMENT})+</xml>\s*", re.ASCII)
+_FLAT = re.compile(rf"<xml>[ \t\n]*(?:{_ELEMENT})+</xml>[ \t\n]*", re.ASCII)
 _DOCTYPE = b"<!DOCTYPE"
-_FORBIDDEN_BYTES = bytes(set(range(0x20)) - set(b"\t\n\r"))
 _CDATA, _CDATA_END, _CDATA_END_INSIDE = "<![CDATA[", "]]>", "]]]]><![CDATA[>"
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -37,6 +36,8 @@ def read_strictly(xml: bytes) -> Fields:
 
     Raises BadMessage when it is not well-formed, has a DOCTYPE, is nested more than 8 deep, or is not ``<xml>``.
     """
+    if b"\0" in xml:  # UTF-16, whatever the parser is told; a DOCTYPE would not be seen in it
+        raise BadMessage("not XML in UTF-8: a zero byte")
     if _DOCTYPE in xml:
         _refuse_doctype(xml)
     parser = XMLParser(encoding="utf-8")  # noqa: S314 (without a DOCTYPE there are no entities)
@@ -71,7 +72,7 @@ def _read_flat(xml: bytes) -> Fields | None:
         return None
     if not _FLAT.fullmatch(text):
         return None
-    pairs = [(name, inside or plain or None) for name, inside, plain in _FLAT_ELEMENT.findall(text)]
+    pairs = [(name, _text(inside or plain)) for name, inside, plain in _FLAT_ELEMENT.findall(text)]
     fields = dict(pairs)
     return fields if len(fields) == len(pairs) else None
 
@@ -81,13 +82,19 @@ def _fields(element: Element, depth: int) -> Fields:
         raise BadMessage(f"nested more than {_MAX_DEPTH} deep")
     fields: Fields = {}
     for child in element:
-        name, value = child.tag, _fields(child, depth + 1) if len(child) else child.text
-        if name in fields:
-            before = fields[name]
-            fields[name] = [*before, value] if isinstance(before, list) else [before, value]
-        else:
+        name, value = child.tag, _fields(child, depth + 1) if len(child) else _text(child.text)
+        if name not in fields:
             fields[name] = [value] if name in _LISTS and depth > 1 else value
+        elif isinstance(fields[name], list):
+            fields[name].append(value)
+        else:
+            fields[name] = [fields[name], value]
     return fields
+
+
+def _text(text: str | None) -> str | None:
+    """Return ``text``, or None for white space alone: that is how an empty list is written."""
+    return None if not text or text.isspace() else text
 
 
 def _refuse_doctype(xml: bytes) -> None:
@@ -104,7 +111,7 @@ def _refuse_doctype(xml: bytes) -> None:
 
 def _mend(xml: bytes) -> bytes:
     """Drop control characters and half characters, and escape each CDATA section that ends inside its element."""
-    text = xml.translate(None, _FORBIDDEN_BYTES).decode(errors="replace")
+    text = without_forbidden(xml.decode(errors="replace"))
     mended: list[str] = []
     done = 0
     while (start := text.find(_CDATA, done)) >= 0:

@@ -15,7 +15,7 @@ SLOW_SECONDS = 2.0
 
 
 def echo(message: Any) -> str:
-    return str(message.content)
+    return message.content or ""
 
 
 def show_help(message: Any) -> str:

@@ -47,9 +47,15 @@ class Phone:
         self._http = requests.Session()
         self._http.trust_env = False  # no proxy between WeChat and the callback
 
+    def __enter__(self) -> "Phone":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
     def deliver(self, message: str) -> Outcome:
         """Deliver the XML ``message`` up to three times, 5 seconds each, and return what came of it."""
-        query, body = self._envelope(message)
+        query, body = self.envelope(message)
         started, reason = time.monotonic(), ""
         for delivery in range(1, DELIVERIES + 1):
             try:
@@ -60,11 +66,12 @@ class Phone:
                 reason = f"cannot connect ({type(error).__name__}); is the service running at {self._url}?"
             else:
                 if response.status_code == 200:
-                    return self._judge(response.content, delivery, time.monotonic() - started)
+                    return self.judge(response.content, delivery, time.monotonic() - started)
                 reason = f"the callback answered with status {response.status_code}"
         return Outcome(FAILURE_NOTICE, False, DELIVERIES, time.monotonic() - started, reason)
 
-    def _envelope(self, message: str) -> tuple[dict[str, str], bytes]:
+    def envelope(self, message: str) -> tuple[dict[str, str], bytes]:
+        """Return the query and the body that carry the XML ``message``, freshly signed and sealed."""
         timestamp, nonce = str(int(time.time())), str(random.randrange(10**9))  # noqa: S311 (as WeChat's, public)
         query = {"signature": sign(self._token, timestamp, nonce), "timestamp": timestamp, "nonce": nonce}
         query["openid"] = self._openid
@@ -77,7 +84,8 @@ class Phone:
             return query, (message.strip().removesuffix("</xml>") + sealed).encode()
         return query, f"<xml><ToUserName><![CDATA[{ACCOUNT}]]></ToUserName>{sealed}".encode()
 
-    def _judge(self, body: bytes, delivery: int, seconds: float) -> Outcome:
+    def judge(self, body: bytes, delivery: int = 1, seconds: float = 0.0) -> Outcome:
+        """Return what the fan sees of the answer ``body``: WeChat takes nothing that is not a whole reply."""
         if body in (b"", b"success"):
             return Outcome("", True, delivery, seconds)
         try:

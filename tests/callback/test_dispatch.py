@@ -1,0 +1,184 @@
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.callback.dispatch import Table, handler_name
+from app.errors import ConfigError
+from tests.actors import Account
+
+Open = Callable[..., Account]
+
+
+def named(name: str) -> Callable[[Any], str]:
+    return lambda message: name
+
+
+ROWS = {
+    "text": named("any text"),
+    ("text", " 帮助 "): named("help"),
+    ("text", re.compile(r"天气\s*(?P<city>\S+)")): lambda message: message.match["city"],
+    ("text", re.compile("天.*")): named("second pattern"),
+    ("event", "subscribe"): named("follow"),
+    ("event", "subscribe", "poster-7"): named("follow by poster"),
+    ("event", "SCAN", "poster-7"): named("scan of poster"),
+    ("Event", "click", "V1001_TODAY"): named("today"),
+    ("event", re.compile("card_.*")): named("any card event"),
+    "event": named("any event"),
+    "*": named("anything"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        ("hello", "any text"),
+        ("帮助", "help"),
+        ("  帮助\n", "help"),
+        ("帮助我", "any text"),
+        ("天气 北京", "北京"),
+        (" 天气北京 ", "北京"),
+        ("天黑了", "second pattern"),
+        ("今天气好", "any text"),
+    ],
+)
+def test_a_text_goes_to_the_most_specific_row(account: Open, text: str, reply: str) -> None:
+    assert account(ROWS).say(text) == reply
+
+
+@pytest.mark.parametrize(
+    ("event", "key", "scene", "reply"),
+    [
+        ("subscribe", None, None, "follow"),
+        ("subscribe", None, "poster-8", "follow"),
+        ("subscribe", None, "poster-7", "follow by poster"),
+        ("SCAN", None, "poster-7", "scan of poster"),
+        ("scan", None, "poster-8", "any event"),
+        ("CLICK", "V1001_TODAY", None, "today"),
+        ("CLICK", "v1001_today", None, "any event"),
+        ("card_pass_check", None, None, "any card event"),
+        ("an_event_of_tomorrow", None, None, "any event"),
+    ],
+)
+def test_an_event_goes_to_the_most_specific_row(
+    account: Open, event: str, key: str | None, scene: str | None, reply: str
+) -> None:
+    assert account(ROWS).event(event, key, scene) == reply
+
+
+def test_an_event_that_no_library_knows_has_a_row_like_any_other(account: Open) -> None:
+    assert (
+        account({("event", "an_event_of_tomorrow"): named("known here")}).event("an_Event_of_tomorrow") == "known here"
+    )
+
+
+def test_the_star_takes_what_is_left(account: Open) -> None:
+    opened = account({"*": lambda message: f"{message.msg_type} {message.event}"})
+    assert [opened.say("hi"), opened.event("VIEW", "https://x")] == ["text None", "event view"]
+
+
+def test_middleware_runs_from_the_outermost_in_and_may_change_the_value(account: Open) -> None:
+    def outer(message: Any, call_next: Any) -> str:
+        return f"outer({call_next(message)})"
+
+    def inner(message: Any, call_next: Any) -> str:
+        return f"inner({call_next(message)})"
+
+    assert account({"text": named("reply")}, [outer, inner]).say("hi") == "outer(inner(reply))"
+
+
+def test_middleware_may_answer_without_the_handler(account: Open) -> None:
+    ran: list[Any] = []
+    assert account({"text": ran.append}, [lambda message, call_next: "closed"]).say("hi") == "closed"
+    assert ran == []
+
+
+def test_middleware_sees_what_no_row_takes(account: Open) -> None:
+    assert account({"image": named("x")}, [lambda message, call_next: call_next(message) or "seen"]).say("hi") == "seen"
+
+
+class Callable_:
+    def __call__(self, message: Any) -> str:
+        return "called"
+
+    def method(self, message: Any) -> str:
+        return "method"
+
+
+async def asynchronous(message: Any) -> str:
+    return "never"
+
+
+@pytest.mark.parametrize(
+    "handler", [Callable_(), Callable_().method, functools.partial(lambda a, message: a, "x"), str]
+)
+def test_anything_that_takes_one_argument_is_a_handler(handler: Any) -> None:
+    assert Table({"text": handler}).rows == {"text": handler}
+
+
+def test_a_handlers_name_is_its_authors() -> None:
+    def local(message: Any) -> None: ...
+
+    names = [handler_name(handler) for handler in (local, Callable_().method, Callable_(), asynchronous)]
+    assert names == ["local", "Callable_.method", "Callable_", "asynchronous"]
+
+
+ok = named("ok")
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ({("text",): ok}, "row ('text',) has the wrong shape"),
+        ({("event", "click", "a", "b"): ok}, "has the wrong shape"),
+        ({("text", "a", "b"): ok}, "has the wrong shape"),
+        ({("image", "a"): ok}, "has the wrong shape"),
+        ({("*", "a"): ok}, "has the wrong shape"),
+        ({("event", "scan", 7): ok}, "has the wrong shape"),
+        ({("event", "click", re.compile("x")): ok}, "has the wrong shape"),
+        ({("text", re.compile(b"x")): ok}, "has the wrong shape"),
+        ({(re.compile("text"), re.compile("x")): ok}, "has the wrong shape"),
+        ({("text", ""): ok}, "has the wrong shape"),
+        ({7: ok}, "row 7 has the wrong shape"),
+        ({"": ok}, "has the wrong shape"),
+        ({("image", re.compile("x")): ok}, "can never match"),
+        ({"texts": ok}, "row 'texts' has an unknown message type 'texts'; expected one of device_event, "),
+        ({("event", "subscrib"): ok}, "did you mean 'subscribe'?"),
+        ({("event", "subscirbe"): ok}, "did you mean 'subscribe'?"),
+        ({("event", "clik", "V1"): ok}, "did you mean 'click'?"),
+        ({("event", "scna"): ok}, "did you mean 'scan'?"),
+        ({("event", "wificconnected"): ok}, "did you mean 'wificonnected'?"),
+        ({("event", "subscribe", "qrscene_7"): ok}, "expected '7'"),
+        ({("event", "CLICK"): ok, ("event", "click"): ok}, "is the same row as ('event', 'CLICK')"),
+        ({("text", "a"): ok, ("text", " a "): ok}, "is the same row as ('text', 'a')"),
+        ({"text": "hello"}, "a value of type str that cannot be called"),
+        ({"text": None}, "cannot be called"),
+        ({"text": lambda: "x"}, "cannot be called with 1 argument(s)"),
+        ({"text": lambda a, b: "x"}, "cannot be called with 1 argument(s)"),
+        ({"text": asynchronous}, "async function"),
+        (["text"], "HANDLERS is list; expected a dict"),
+    ],
+)
+def test_a_row_that_cannot_be_meant_stops_the_start(rows: Any, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        Table(rows)
+
+
+def test_all_wrong_rows_are_named_at_once() -> None:
+    rows: dict[Any, Any] = {"texts": ok, "image": 7, "voice": ok}
+    with pytest.raises(ConfigError) as raised:
+        Table(rows, [ok])  # type: ignore[list-item]
+    assert [problem.split()[1] for problem in raised.value.problems[:2]] == ["'texts'", "'image'"]
+    assert raised.value.problems[2].startswith("MIDDLEWARE")
+
+
+def test_a_module_that_does_not_exist_is_named(account: Open) -> None:
+    with pytest.raises(ConfigError, match="WECHAT_HANDLERS=no_such_bot: no such module"):
+        account(WECHAT_HANDLERS="no_such_bot")
+
+
+def test_a_module_without_handlers_is_named(account: Open) -> None:
+    with pytest.raises(ConfigError, match=r"WECHAT_HANDLERS=tests\.actors has no HANDLERS"):
+        account(WECHAT_HANDLERS="tests.actors")

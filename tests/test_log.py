@@ -1,0 +1,118 @@
+import json
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import log
+from tests.servers import ROOT, environment
+
+SECRETS = ("tokenOfTheAccount", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")
+logger = logging.getLogger("tests.log")
+
+
+def written(capfd: pytest.CaptureFixture[str]) -> str:
+    return capfd.readouterr().err
+
+
+def test_a_line_has_time_level_name_and_fields(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "text")
+    logger.info("message", extra={"fields": {"type": "text", "event": None, "ms": 1.5, "note": 'a "b"\nc'}})
+    line = written(capfd)
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} INFO tests\.log message ", line)
+    assert line.endswith(' type=text event=- ms=1.5 note="a \\"b\\"\\nc"\n')
+
+
+def test_a_json_line_has_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "json")
+    logger.info("hello %s", "你好", extra={"fields": {"type": "text", "event": None}})
+    line = json.loads(written(capfd))
+    assert {key: line[key] for key in ("level", "logger", "message", "type", "event")} == {
+        "level": "INFO",
+        "logger": "tests.log",
+        "message": "hello 你好",
+        "type": "text",
+        "event": None,
+    }
+
+
+def test_the_record_of_a_message_is_written_like_any_other(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "text")
+    logging.getLogger("wechat").handle(log.MessageRecord({"type": "text"}))
+    assert re.search(r"T\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} INFO wechat message type=text\n$", written(capfd))
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_secrets_are_masked_wherever_they_stand(capfd: pytest.CaptureFixture[str], log_format: str) -> None:
+    log.configure("INFO", log_format, SECRETS)
+    try:
+        raise ValueError(f"https://x/?access_token=AT1&secret=S1&signature=G1&openid=O1 {SECRETS[1]}")
+    except ValueError:
+        logger.exception("the token is %s", SECRETS[0], extra={"fields": {"reason": f"<{SECRETS[0]}>"}})
+    text = written(capfd)
+    assert not any(secret in text for secret in (*SECRETS, "AT1", "S1", "G1", "O1"))
+    assert text.count("***") >= 6
+    assert "ValueError" in text
+
+
+def test_a_secret_inside_a_longer_word_is_not_taken_for_one(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "text", ("abc",))
+    logger.info("abcdef abc")
+    assert written(capfd).endswith(" abcdef ***\n")
+
+
+def test_a_message_cannot_forge_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "text")
+    logger.info("one\r\n2026-01-01 INFO forged")
+    assert written(capfd).count("\n") == 1
+
+
+def test_the_level_is_kept_and_configuring_again_replaces(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "text")
+    log.configure("WARNING", "text")
+    logger.info("quiet")
+    logger.warning("loud")
+    assert written(capfd).count("loud") == 1
+
+
+@pytest.mark.parametrize(
+    ("openid", "shown"), [("oABCDEFGHIJKLMNOPQRSTUVWXYZ12", "oABC***YZ12"), ("short", "sh***"), ("", "***")]
+)
+def test_an_openid_is_masked(openid: str, shown: str) -> None:
+    assert log.masked(openid) == shown
+
+
+def test_no_line_of_several_processes_is_lost_or_mixed(tmp_path: Path) -> None:
+    program = (
+        "import log, logging, sys; log.configure('INFO', 'text'); logger = logging.getLogger('p')\n"
+        "for number in range(2000): logger.info('%s %d %s', sys.argv[1], number, 'x' * 300)"
+    )
+    output = tmp_path / "log"
+    with output.open("ab") as stream:
+        processes = [
+            subprocess.Popen([sys.executable, "-c", program, name], stderr=stream, env=environment(), cwd=ROOT)
+            for name in "ABCD"
+        ]
+        assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    lines = output.read_text().splitlines()
+    assert all(re.fullmatch(r"\S+ INFO p [ABCD] \d+ x{300}", line) for line in lines)
+    assert {tuple(line.split()[3:5]) for line in lines} == {(name, str(n)) for name in "ABCD" for n in range(2000)}
+
+
+def test_a_full_disk_costs_the_line_and_not_the_answer() -> None:
+    program = (
+        "import log, logging; log.configure('INFO', 'text'); logging.getLogger('p').info('lost'); print('went on')"
+    )
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stderr=full,
+            stdout=subprocess.PIPE,
+            env=environment(),
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.stdout == b"went on\n"
