@@ -90,7 +90,8 @@ class _TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         parts = [record.getMessage().replace("\r", "\\r").replace("\n", "\\n")]
         for name, value in getattr(record, "fields", {}).items():
-            parts.append(f"{name}={_text_value(value)}")
+            text = "-" if value is None else str(value)
+            parts.append(f"{name}={text if text.isalnum() else _quoted(text)}")
         text = " ".join(parts)
         if traceback := self.traceback(record):
             text += f"\n{traceback}"
@@ -105,12 +106,6 @@ class _JsonFormatter(_Formatter):
         if traceback := self.traceback(record):
             line["traceback"] = traceback
         return self.without_secrets(json.dumps(line, ensure_ascii=False, default=str))
-
-
-def _text_value(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if value.isalnum() and value.isascii() else _quoted(value)
-    return "-" if value is None else value
 
 
 @lru_cache(maxsize=1024)

@@ -66,7 +66,7 @@ def _place(message: Any) -> tuple[str, str | None, Any]:
     if message.event is not None:
         scanned = message.event in ("subscribe", "scan") and message.scene is not None
         return message.msg_type, message.event, message.scene if scanned else message.event_key
-    content = message.content if message.msg_type == "text" else None
+    content = message.fields.get("Content") if message.msg_type == "text" else None
     return message.msg_type, content.strip() if isinstance(content, str) else None, None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from flask import Flask, Response, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
 
 from app.callback.road import Road
@@ -23,12 +24,14 @@ logger = logging.getLogger("wechat")
 class _Plain(Response):
     """A response of known bytes and type: what werkzeug works out for any other, this one has already."""
 
-    def __init__(self, body: bytes, content_type: str = "text/plain", status: int = 200) -> None:
-        super().__init__(body, status, {"Content-Type": content_type})
+    def __init__(self, body: bytes, content_type: str = "text/plain", status: int | None = None) -> None:
+        headers = Headers()
+        headers.add_header("Content-Type", content_type)
+        super().__init__((body,), status, headers)
         self._body = body
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        start_response(self.status, list(self.headers))
+        start_response(self.status, [*self.headers, ("Content-Length", str(len(self._body)))])
         return (self._body,)
 
 

@@ -36,14 +36,14 @@ class Verifier:
                 return token
         raise BadSignature("the signature is not one of this account's token; is WECHAT_TOKEN the token of the page?")
 
-    def remember(self, token: str, query: Mapping[str, str], body: bytes) -> bool:
-        """Note which body the plain signature of ``query`` carried; False when it has carried another one before.
+    def remember(self, signature: str, body: bytes) -> bool:
+        """Note which body a plain signature carried; False when it has carried another one before.
 
         The plain signature does not cover the body: overheard once, it would carry anything until it is stale.
         WeChat's redelivery is the same body under the same signature.
         """
         # Keyed by the signature: it has no delimiters, so '12','3' and '1','23' are the same one.
-        key = self._cache.key("signature", sign(token, query["timestamp"], query["nonce"]))
+        key = self._cache.key("signature", signature)
         digest = hashlib.blake2b(body, digest_size=16).hexdigest()
         return self._cache.add(key, digest, self.usable_seconds) or self._cache.get(key) in (digest, None)
 

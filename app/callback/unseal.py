@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from app.callback import xml
 from app.callback.seal import Seal, unseal_with_any
-from app.callback.signature import Verifier
+from app.callback.signature import Verifier, sign
 from app.errors import BadCiphertext, BadSignature
 
 
@@ -42,12 +42,12 @@ class Opener:
             raise BadCiphertext("Encrypt is not one text")
         token = self._verifier.verify(query, now, encrypt=encrypt)
         if self._encrypt_mode == "compatible":  # where a plaintext body could come under the same signature
-            self._verifier.remember(token, query, body)
+            self._verifier.remember(sign(token, query["timestamp"], query["nonce"]), body)
         inner, seal = unseal_with_any(self._seals, encrypt)
         return Opened(xml.read(inner), token, seal)
 
     def _open_plaintext(self, query: Mapping[str, str], body: bytes, now: float) -> Opened:
         token = self._verifier.verify(query, now)
-        if not self._verifier.remember(token, query, body):
+        if not self._verifier.remember(query["signature"], body):
             raise BadSignature("this signature has already carried another message")
         return Opened(xml.read(body), token, None)

@@ -12,9 +12,9 @@ Fields = dict[str, Any]
 _MAX_DEPTH = 8
 _LISTS = {"AroundBeacon"}  # wechatpy iterates over it, and one beacon would not come as a list
 _CHARACTERS = r"\t\n\x20-\x5c\x5e-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff"  # that XML holds, without ] and \r
-_ELEMENT = rf"<([A-Za-z_]\w*)>(?:<!\[CDATA\[([{_CHARACTERS}]*)\]\]>|([\w. -]*))</\1>[ \t\n]*"
-_FLAT_ELEMENT = re.compile(_ELEMENT, re.ASCII)
-_FLAT = re.compile(rf"<xml>[ \t\n]*(?:{_ELEMENT})+</xml>[ \t\n]*", re.ASCII)
+_FLAT_ELEMENT = re.compile(  # or, as the last group, all that is left where something else begins
+    rf"[ \t\n]*<([A-Za-z_]\w*)>(?:<!\[CDATA\[([{_CHARACTERS}]*)\]\]>|([\w. -]*))</\1>|(?s:(.+))", re.ASCII
+)
 _DOCTYPE = b"<!DOCTYPE"
 _CDATA, _CDATA_END, _CDATA_END_INSIDE = "<![CDATA[", "]]>", "]]]]><![CDATA[>"
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -70,11 +70,16 @@ def _read_flat(xml: bytes) -> Fields | None:
         text = xml.decode()
     except UnicodeDecodeError:
         return None
-    if not _FLAT.fullmatch(text):
+    text = text.rstrip(" \t\n")
+    if not text.startswith("<xml>") or not text.endswith("</xml>"):
         return None
-    pairs = [(name, _text(inside or plain)) for name, inside, plain in _FLAT_ELEMENT.findall(text)]
-    fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else None
+    fields: Fields = {}
+    for name, inside, plain, rest in _FLAT_ELEMENT.findall(text[5:-6].rstrip(" \t\n")):
+        value = inside or plain
+        if rest or name in fields:
+            return None
+        fields[name] = None if not value or value.isspace() else value
+    return fields or None
 
 
 def _fields(element: Element, depth: int) -> Fields:
