@@ -1,7 +1,6 @@
-"""The shared cache: what deliveries, signatures and sessions are remembered in. JSON inside, never pickle."""
+"""The shared cache: what deliveries, signatures and sessions are remembered in. Text inside, never pickle."""
 
 import hashlib
-import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,30 +16,25 @@ _PROBE_SECONDS = 60
 _KEY_CHARACTERS = 80
 
 
-# Made once: json.dumps makes an encoder for each call.
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-from_json = json.JSONDecoder().decode
+class _TextSerializer(BaseSerializer):
+    """Text in UTF-8. Whoever can write to the cache can change an answer, but cannot run code."""
 
+    def dumps(self, value: str, *_: Any) -> bytes:
+        return value.encode()
 
-class _JsonSerializer(BaseSerializer):
-    """JSON in UTF-8. Whoever can write to the cache can change an answer, but cannot run code."""
-
-    def dumps(self, value: Any, *_: Any) -> bytes:
-        return to_json(value).encode()
-
-    def loads(self, bvalue: bytes) -> Any:
-        return from_json(bvalue.decode())
+    def loads(self, bvalue: bytes) -> str:
+        return bvalue.decode()
 
 
 class _UwsgiCache(UWSGICache):
-    serializer = _JsonSerializer()
+    serializer = _TextSerializer()
 
     def _normalize_timeout(self, timeout: Any) -> Any:
         return timeout  # always whole seconds here
 
 
 class _MemoryCache(SimpleCache):
-    serializer = _JsonSerializer()
+    serializer = _TextSerializer()
 
     def _remove_older(self) -> None:
         # One at a time, as cachelib does, sorts all of them for each new one.
@@ -49,7 +43,7 @@ class _MemoryCache(SimpleCache):
 
 
 class Cache:
-    """A backend of cachelib, with the account in every key.
+    """A backend of cachelib for text, with the account in every key.
 
     ``add`` stores only where nothing stands and returns whether it did; it is the one atomic step across processes.
     """
@@ -82,6 +76,6 @@ def connect(url: str, appid: str) -> Cache:
     except RuntimeError as error:
         raise ConfigError(f"WECHAT_CACHE_URL={url} works under uWSGI only; expected memory:// elsewhere") from error
     cache = Cache(backend, appid)
-    if not cache.set(cache.key("probe"), 1, _PROBE_SECONDS):
+    if not cache.set(cache.key("probe"), "1", _PROBE_SECONDS):
         raise ConfigError(f"WECHAT_CACHE_URL={url}: uWSGI has no cache {name!r}; expected cache2 = name={name},...")
     return cache

@@ -39,10 +39,21 @@ def test_a_json_line_has_the_same(capfd: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_the_record_of_a_message_is_written_like_any_other(capfd: pytest.CaptureFixture[str]) -> None:
-    log.configure("INFO", "text")
-    logging.getLogger("wechat").handle(log.MessageRecord({"type": "text"}))
-    assert re.search(r"T\d\d:\d\d:\d\d\.\d{3}[+-]\d{4} INFO wechat message type=text\n$", written(capfd))
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_line_of_a_message_is_like_any_other(capfd: pytest.CaptureFixture[str], log_format: str) -> None:
+    log.configure("INFO", log_format, SECRETS)
+    fields = {"type": "text", "event": None, "ms": 1.5, "note": f'a "b" {SECRETS[0]}'}
+    log.message(fields)
+    logging.getLogger("wechat").info("message", extra={"fields": fields})
+    quick, slow = (re.sub(r"\d\d\.\d{3}", "", line) for line in written(capfd).splitlines())
+    assert quick == slow
+    assert "***" in quick
+
+
+def test_the_line_of_a_message_is_not_written_above_info(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("WARNING", "text")
+    log.message({"type": "text"})
+    assert written(capfd) == ""
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -104,7 +115,8 @@ def test_no_line_of_several_processes_is_lost_or_mixed(tmp_path: Path) -> None:
 
 def test_a_full_disk_costs_the_line_and_not_the_answer() -> None:
     program = (
-        "import log, logging; log.configure('INFO', 'text'); logging.getLogger('p').info('lost'); print('went on')"
+        "import log, logging; log.configure('INFO', 'text')\n"
+        "logging.getLogger('p').info('lost'); log.message({'type': 'text'}); print('went on')"
     )
     with open("/dev/full", "wb") as full:
         done = subprocess.run(

@@ -54,7 +54,7 @@ class Rendezvous:
 
     def _count(self, key: str) -> int:
         later = range(2, self._deliveries + 1)
-        return next((n for n in later if self._cache.add(f"{key}:{n}", 1, self._keep_seconds)), self._deliveries + 1)
+        return next((n for n in later if self._cache.add(f"{key}:{n}", "1", self._keep_seconds)), self._deliveries + 1)
 
 
 def identity(message: Any) -> tuple[str, ...]:

@@ -78,8 +78,8 @@ class Road:
 
 
 def _log_line(message: Any, answer: Answer, delivery: int, started: float) -> None:
-    if logger.isEnabledFor(logging.INFO):
-        fields = {
+    log.message(
+        {
             "type": message.msg_type,
             "event": message.event,
             "openid": log.masked(message.openid),
@@ -88,7 +88,7 @@ def _log_line(message: Any, answer: Answer, delivery: int, started: float) -> No
             "delivery": delivery,
             "outcome": answer.outcome,
         }
-        logger.handle(log.MessageRecord(fields))
+    )
 
 
 def _message_id(message: Any) -> str:

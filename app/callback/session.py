@@ -1,8 +1,12 @@
 """``message.session``: a fan's dict in the cache, read when a handler first asks and saved when it changed."""
 
+import json
 from typing import Any
 
-from app.cache import Cache, from_json, to_json
+from app.cache import Cache
+
+# Made once: json.dumps makes an encoder for each call.
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Session:
@@ -20,7 +24,7 @@ class Session:
         """The dict, read from the cache the first time."""
         if self._data is None:
             self._before = self._cache.get(self._key()) or self._before
-            self._data = from_json(self._before)
+            self._data = json.loads(self._before)
         return self._data
 
     def save(self) -> None:
@@ -28,7 +32,7 @@ class Session:
 
         Raises TypeError or ValueError when JSON cannot hold what the handler put in.
         """
-        if self._data is None or (after := to_json(self._data)) == self._before:
+        if self._data is None or (after := _to_json(self._data)) == self._before:
             return
         if self._data:
             self._cache.set(self._key(), after, self._expire_seconds)
