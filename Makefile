@@ -38,7 +38,7 @@ bench: .venv/.dev system-wrk
 clean:
 	rm -rf .venv run .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.env:
+.env: | .venv/.service
 	umask 077
 	token=$$(.venv/bin/python -c 'import secrets; print(secrets.token_hex(16))')
 	sed "s/^WECHAT_TOKEN=$$/WECHAT_TOKEN=$$token/" .env.example > .env

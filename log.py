@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import textwrap
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -32,7 +33,8 @@ def configure(level: str, log_format: str, secrets: Iterable[str] = ()) -> None:
 def message(fields: Mapping[str, Any]) -> None:
     """Write the line of one message: what ``logging.info("message")`` would write, in a third of its time.
 
-    On the road of every message, a record, its handlers and locks would cost as much as reading the XML.
+    On the road of every message, a record, its handlers and locks would cost as much as reading the XML. Handlers
+    that somebody else added to the root logger do not get it.
     """
     root = logging.getLogger()
     if root.level <= logging.INFO:
@@ -49,7 +51,8 @@ def masked(openid: str) -> str:
 class _Formatter(logging.Formatter):
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
-        self._secrets = tuple(secrets)
+        # Also as they look inside quotes.
+        self._secrets = tuple({shown for secret in secrets for shown in (secret, json.dumps(secret)[1:-1])})
         words = "|".join(map(re.escape, sorted(self._secrets, key=len, reverse=True)))
         self._secret = re.compile(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])")
         self._second = (0, "", "")
@@ -88,7 +91,8 @@ class _TextFormatter(_Formatter):
         for key, value in fields.items():
             shown = "-" if value is None else str(value)
             parts.append(f"{key}={shown if shown.isalnum() else _quoted(shown)}")
-        line = self.without_secrets(" ".join(parts) + (f"\n{traceback}" if traceback else ""))
+        # Indented: what an exception says must not pass for a line of ours.
+        line = self.without_secrets(" ".join(parts) + (textwrap.indent(f"\n{traceback}", "    ") if traceback else ""))
         return f"{self.time(created)} {level} {name} {line}"
 
 

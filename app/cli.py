@@ -80,7 +80,7 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
         """Print the handler table."""
         lines = [(_row(row), _place(handler)) for row, handler in table.rows.items()]
         lines += [("MIDDLEWARE", _place(function)) for function in table.middleware]
-        width = max(map(_columns, (row for row, _ in lines)))
+        width = max((_columns(row) for row, _ in lines), default=0)
         for row, place in lines:
             click.echo(f"{row}{' ' * (width - _columns(row))}  {place}")
 

@@ -18,7 +18,8 @@ from app.errors import ConfigError
 
 Check = Callable[[str], Any]
 _PREFIX = "WECHAT_"
-_TEXT_LIMIT_BYTES = 2047
+TEXT_LIMIT_BYTES = 2047
+"""The longest text that WeChat takes in a reply, in UTF-8."""
 
 
 def _pattern(pattern: str) -> Check:
@@ -65,7 +66,7 @@ def _aes_key(raw: str) -> str:
 
 
 def _reply_text(raw: str) -> str:
-    if not raw.strip() or len(raw.encode()) > _TEXT_LIMIT_BYTES:
+    if not raw.strip() or len(raw.encode()) > TEXT_LIMIT_BYTES:
         raise ValueError(raw)
     return raw
 
@@ -87,7 +88,7 @@ def _setting(check: Check, expected: str, default: Any = "", *, required: bool =
 _TOKEN = _pattern("[A-Za-z0-9]{3,32}")
 _TOKEN_EXPECTED = "3 to 32 letters and digits, as on the account's basic-configuration page"  # noqa: S105 (a description)
 _AES_KEY_EXPECTED = "43 letters and digits, as on the account's basic-configuration page"
-_REPLY_EXPECTED = f"a text of at most {_TEXT_LIMIT_BYTES} bytes"
+_REPLY_EXPECTED = f"a text of at most {TEXT_LIMIT_BYTES} bytes"
 _HTTP_EXPECTED = "https://HOST or http://HOST"
 
 
@@ -116,7 +117,7 @@ class Settings:
     max_skew_seconds: int = _setting(_whole_number(1, 86400), "a whole number from 1 to 86400", 300)
     session_seconds: int = _setting(_whole_number(1, 2592000), "a whole number from 1 to 2592000", 1800)
     cache_url: str = _setting(
-        _url("uwsgi", "memory", needs_host=False), "uwsgi://NAME (a cache2 of uwsgi_wechat.ini) or memory://"
+        _pattern(r"uwsgi://[\w-]+|memory://"), "uwsgi://NAME (a cache2 of uwsgi_wechat.ini) or memory://"
     )
     database_url: str = _setting(
         _url("sqlite", "mysql+pymysql", "postgresql+psycopg", needs_host=False),
@@ -197,7 +198,11 @@ def _read(row: "Field[Any]", raw: str, problems: list[str]) -> Any:
     try:
         return row.metadata["check"](raw)
     except ValueError:
-        got = f"{len(raw)} characters" if row.metadata["secret"] else repr(re.sub(r"(?<=:)[^:@/]*(?=@)", "***", raw))
+        got = (
+            f"{len(raw)} characters"
+            if row.metadata["secret"]
+            else repr(re.sub(r"(?<=://)(.*?):.*(?=@)", r"\1:***", raw))
+        )
         problems.append(f"{env_name(row)} is malformed: got {got}; expected {row.metadata['expected']}")
         return row.default
 
@@ -212,6 +217,10 @@ def _wrong_together(values: Mapping[str, Any], raw: Mapping[str, str]) -> list[s
     problems = []
     if values["sandbox"] and urlsplit(values["api_base_url"]).hostname == "api.weixin.qq.com" and _under_uwsgi():
         problems.append("WECHAT_SANDBOX=1 in production; expected a WECHAT_API_BASE_URL that is not WeChat's own")
+    if values["cache_url"].startswith("memory:") and _under_uwsgi() and sys.modules["uwsgi"].numproc > 1:
+        problems.append(
+            "WECHAT_CACHE_URL=memory:// with several processes of uWSGI; expected uwsgi://NAME, which they share"
+        )
     if values["encrypt_mode"] == "normal":
         return problems
     needed = ("WECHAT_APPID", "WECHAT_ENCODING_AES_KEY")

@@ -75,6 +75,25 @@ def test_a_secret_inside_a_longer_word_is_not_taken_for_one(capfd: pytest.Captur
     assert written(capfd).endswith(" abcdef ***\n")
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_secret_that_needs_quotes_is_masked_too(capfd: pytest.CaptureFixture[str], log_format: str) -> None:
+    secret = 'p"ss\\word1'
+    log.configure("INFO", log_format, (secret,))
+    logger.info("is %s", secret, extra={"fields": {"reason": f"it is {secret} indeed"}})
+    text = written(capfd)
+    assert "word1" not in text
+    assert text.count("***") == 2
+
+
+def test_an_exception_cannot_forge_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "text")
+    try:
+        raise ValueError("one\n2026-01-01 INFO forged")
+    except ValueError:
+        logger.exception("failed")
+    assert [line[:4] for line in written(capfd).splitlines()[1:]] == ["    "] * 5
+
+
 def test_a_message_cannot_forge_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("INFO", "text")
     logger.info("one\r\n2026-01-01 INFO forged")

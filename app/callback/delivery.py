@@ -49,7 +49,8 @@ class Rendezvous:
 
     def _run(self, key: str, message: Any, run: Callable[[Any], Answer]) -> Answer:
         answer = run(message)
-        self._cache.set(key, _ANSWERED + answer.xml, self._keep_seconds)
+        if not self._cache.set(key, _ANSWERED + answer.xml, self._keep_seconds):
+            self._cache.delete(key)  # no room: the next delivery runs it again rather than wait for nothing
         return answer
 
     def _count(self, key: str) -> int:

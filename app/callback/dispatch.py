@@ -9,6 +9,7 @@ from typing import Any
 from app.callback.known import EVENTS, MESSAGE_TYPES
 from app.errors import ConfigError
 
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 Handler = Callable[[Any], Any]
 Middleware = Callable[[Any, Handler], Any]
 _SHAPES = '"TYPE", ("text", "words"), ("text", re.compile(...)), ("event", "EVENT"), ("event", "EVENT", "KEY") or "*"'
@@ -22,6 +23,8 @@ class Table:
 
     def __init__(self, handlers: Mapping[Any, Handler], middleware: Iterable[Middleware] = ()) -> None:
         self.rows = handlers
+        if not isinstance(middleware, list | tuple):
+            raise ConfigError(f"MIDDLEWARE is {type(middleware).__name__}; expected a list of functions")
         self.middleware = tuple(middleware)
         _check(handlers, self.middleware)
         self._exact = {_folded(key): handler for key, handler in handlers.items() if not _has_pattern(key)}
@@ -43,7 +46,10 @@ class Table:
         return self._exact.get(msg_type, self._exact.get("*"))
 
     def call(self, handler: Handler | None, message: Any) -> Any:
-        """Return what the middleware and, inside it, ``handler`` make of ``message``; no handler makes None."""
+        """Return what the middleware and, inside it, ``handler`` make of ``message``; no handler makes None.
+
+        Each middleware passes on the message that it got.
+        """
         message._handler = handler
         return self._call(message)
 
@@ -56,7 +62,7 @@ def handler_name(handler: Any) -> str:
 def row_for(message: Any) -> str:
     """Return the row that would take ``message``, as Python; nothing of what the fan wrote is in it."""
     msg_type, detail, key = _place(message)
-    place: Any = msg_type
+    place: Any = msg_type if msg_type in MESSAGE_TYPES else "*"
     if message.event is not None:
         place = (msg_type, detail, key) if key else (msg_type, detail)
     return f"{place!r}: your_handler,"
@@ -144,14 +150,14 @@ def _wrong_event(event: str) -> str:
         return ""
     near = difflib.get_close_matches(event, EVENTS, 1, cutoff=0.8)
     near = near or [known for known in EVENTS if sorted(known) == sorted(event)]
-    return f"looks like a misspelt event; did you mean {near[0]!r}?" if near else ""
+    return f"looks like a misspelt event; did you mean {near[0]!r}? If not: re.compile({event!r})" if near else ""
 
 
 def _wrong_callable(function: Any, arguments: int, expected: str) -> str:
     if not callable(function):
         return f"has a value of type {type(function).__name__} that cannot be called; expected a function {expected}"
-    if inspect.iscoroutinefunction(function):
-        return f"is an async function, which nothing awaits; expected a plain function {expected}"
+    if any(is_other(code) for code in (function, type(function).__call__) for is_other in _NOT_PLAIN):
+        return f"is an async function or a generator, which nothing runs; expected a plain function {expected}"
     try:
         inspect.signature(function).bind(*range(arguments))
     except TypeError:

@@ -7,9 +7,9 @@ from typing import Any
 from wechatpy.replies import BaseReply, EmptyReply
 
 from app.callback.xml import cdata, without_forbidden
+from app.config import TEXT_LIMIT_BYTES
 from app.errors import BadReply
 
-_TEXT_LIMIT_BYTES = 2047
 _ARTICLES_FOR_MESSAGE, _ARTICLES_FOR_EVENT = 1, 8
 _ARTICLE_KEYS = {"title": "Title", "description": "Description", "image": "PicUrl", "url": "Url"}
 _EXPECTED = (
@@ -58,9 +58,9 @@ def _text(text: Any, message: Any) -> str:
         raise BadReply(f"a text reply's content is {type(text).__name__}; expected a str")
     text = without_forbidden(text)
     data = text.encode()
-    if len(data) > _TEXT_LIMIT_BYTES:
-        logger.warning("text cut from %d to %d bytes, the most that WeChat takes", len(data), _TEXT_LIMIT_BYTES)
-        text = data[:_TEXT_LIMIT_BYTES].decode(errors="ignore")
+    if len(data) > TEXT_LIMIT_BYTES:
+        logger.warning("text cut from %d to %d bytes, the most that WeChat takes", len(data), TEXT_LIMIT_BYTES)
+        text = data[:TEXT_LIMIT_BYTES].decode(errors="ignore")
     return f"<Content>{cdata(text)}</Content>" if text else ""
 
 
@@ -98,6 +98,8 @@ def _article(article: Any) -> str:
     if not isinstance(article, Mapping) or not article.keys() <= _ARTICLE_KEYS.keys():
         got = sorted(map(str, article)) if isinstance(article, Mapping) else type(article).__name__
         raise BadReply(f"an article is {got}; expected a dict with keys of {sorted(_ARTICLE_KEYS)}")
+    if not article.get("title"):
+        raise BadReply("an article has no title")
     return f"<item>{''.join(_element(tag, article.get(key)) for key, tag in _ARTICLE_KEYS.items())}</item>"
 
 

@@ -18,6 +18,7 @@ from app.callback.unseal import Opener
 from app.config import Settings
 from app.errors import BadMessage, BadReply
 
+_KEEP_SECONDS = 60
 logger = logging.getLogger("wechat")
 
 
@@ -31,12 +32,14 @@ class Road:
         self._verifier = Verifier(settings.tokens, settings.max_skew_seconds, cache)
         seals = tuple(Seal(key, settings.appid) for key in settings.encoding_aes_keys)
         self._opener = Opener(settings.encrypt_mode, self._verifier, seals)
-        # A signature that is still good must not run its message again.
-        self._rendezvous = Rendezvous(cache, self._verifier.usable_seconds, settings.deliveries)
+        # A signature that is still good must not run its message again, nor may a delivery that is still to come.
+        keep_seconds = max(self._verifier.usable_seconds, _KEEP_SECONDS)
+        self._rendezvous = Rendezvous(cache, keep_seconds, settings.deliveries)
 
     def verify(self, query: Mapping[str, str]) -> str:
         """Answer the account's configuration page: return ``echostr``. Raises BadSignature or BadMessage."""
         self._verifier.verify(query, time.time())
+        self._verifier.claim(query["signature"], b"")
         if "echostr" not in query:
             raise BadMessage("no echostr")
         return query["echostr"]
@@ -68,7 +71,7 @@ class Road:
         except (Exception, SystemExit):
             logger.exception("%s failed on message %s", name, _message_id(message))
         else:
-            if not handler:
+            if not handler and not xml:
                 logger.warning("no row of HANDLERS takes this message; to answer it, add: %s", row_for(message))
             return Answer(xml, "replied" if xml else "silent" if handler else "unhandled", name)
         finally:

@@ -29,6 +29,8 @@ class Verifier:
         """
         given = query.get("signature" if encrypt is None else "msg_signature", "").encode()
         timestamp, nonce = query.get("timestamp", ""), query.get("nonce", "")
+        if not timestamp or not nonce:  # without delimiters, a missing part could stand in another one
+            raise BadSignature("timestamp or nonce is missing")
         signed = (timestamp, nonce) if encrypt is None else (timestamp, nonce, encrypt)
         for token in self._tokens:
             if hmac.compare_digest(sign(token, *signed).encode(), given):
@@ -36,8 +38,8 @@ class Verifier:
                 return token
         raise BadSignature("the signature is not one of this account's token; is WECHAT_TOKEN the token of the page?")
 
-    def remember(self, signature: str, body: bytes) -> bool:
-        """Note which body a plain signature carried; False when it has carried another one before.
+    def claim(self, signature: str, body: bytes) -> None:
+        """Claim a plain signature for ``body``; raises BadSignature when it has carried another one before.
 
         The plain signature does not cover the body: overheard once, it would carry anything until it is stale.
         WeChat's redelivery is the same body under the same signature.
@@ -45,7 +47,8 @@ class Verifier:
         # Keyed by the signature: it has no delimiters, so '12','3' and '1','23' are the same one.
         key = self._cache.key("signature", signature)
         digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        return self._cache.add(key, digest, self.usable_seconds) or self._cache.get(key) in (digest, None)
+        if not self._cache.add(key, digest, self.usable_seconds) and self._cache.get(key) not in (digest, None):
+            raise BadSignature("this signature has already carried another message")
 
     @property
     def usable_seconds(self) -> int:

@@ -67,7 +67,8 @@ class Phone:
             else:
                 if response.status_code == 200:
                     return self.judge(response.content, delivery, time.monotonic() - started)
-                reason = f"the callback answered with status {response.status_code}"
+                hint = "; its log has a line 'refused' that says why" if response.status_code in (400, 403) else ""
+                reason = f"the callback answered with status {response.status_code}{hint}"
         return Outcome(FAILURE_NOTICE, False, DELIVERIES, time.monotonic() - started, reason)
 
     def envelope(self, message: str) -> tuple[dict[str, str], bytes]:

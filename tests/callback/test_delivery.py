@@ -68,6 +68,13 @@ def test_a_cache_that_takes_nothing_costs_deduplication_and_no_answer(cache: Cac
     assert answers == ["<xml>1</xml>", "<xml>2</xml>"]
 
 
+def test_an_answer_that_the_cache_has_no_room_for_is_made_again(cache: Cache, runs: list[str]) -> None:
+    cache.set = lambda *_: None
+    rendezvous = Rendezvous(cache, 600, 3)
+    answers = [rendezvous.answer(parsed(TEXT), run_counting(runs))[0].xml for _ in range(2)]
+    assert answers == ["<xml>1</xml>", "<xml>2</xml>"]
+
+
 @pytest.mark.parametrize(
     ("message", "change"),
     [

@@ -107,6 +107,15 @@ class Callable_:
         return "method"
 
 
+class AsyncCallable:
+    async def __call__(self, message: Any) -> str:
+        return "never"
+
+
+def generator(message: Any) -> Any:
+    yield "never"
+
+
 async def asynchronous(message: Any) -> str:
     return "never"
 
@@ -158,6 +167,9 @@ ok = named("ok")
         ({"text": lambda: "x"}, "cannot be called with 1 argument(s)"),
         ({"text": lambda a, b: "x"}, "cannot be called with 1 argument(s)"),
         ({"text": asynchronous}, "async function"),
+        ({"text": AsyncCallable()}, "async function"),
+        ({"text": generator}, "a generator"),
+        ({("event", "viewminiprogram"): ok}, "did you mean 'view_miniprogram'? If not: re.compile('viewminiprogram')"),
         (["text"], "HANDLERS is list; expected a dict"),
     ],
 )
@@ -172,6 +184,11 @@ def test_all_wrong_rows_are_named_at_once() -> None:
         Table(rows, [ok])  # type: ignore[list-item]
     assert [problem.split()[1] for problem in raised.value.problems[:2]] == ["'texts'", "'image'"]
     assert raised.value.problems[2].startswith("MIDDLEWARE")
+
+
+def test_a_middleware_that_is_no_list_is_named() -> None:
+    with pytest.raises(ConfigError, match="MIDDLEWARE is function; expected a list"):
+        Table({"text": ok}, ok)  # type: ignore[arg-type]
 
 
 def test_a_module_that_does_not_exist_is_named(account: Open) -> None:

@@ -115,6 +115,7 @@ def test_nothing_to_say_is_silence(value: Any) -> None:
         (MusicReply(title="t"), "music has no thumb_media_id"),
         (DeviceTextReply(content="x"), "type 'device_text'"),
         (["not an article"], "an article is str"),
+        ([{}], "an article has no title"),
         ([{"titel": "x"}], r"an article is \['titel'\]; expected"),
     ],
 )

@@ -192,6 +192,25 @@ def test_a_captured_signature_cannot_carry_another_message(account: Open, mode: 
     assert opened.post(query, body).status_code == 200
 
 
+def test_the_signature_of_the_configuration_page_cannot_carry_a_message(account: Open) -> None:
+    opened, query = account({"text": echo}), signed()
+    assert [opened.client.get("/wechat", query_string=query | {"echostr": "1"}).status_code for _ in range(2)] == [
+        200
+    ] * 2
+    assert opened.post(query, text_message(OPENID, "forged").encode()).status_code == 403
+
+
+@pytest.mark.parametrize("mode", ["compatible", "safe"])
+def test_a_nonce_cannot_hide_in_the_ciphertext(account: Open, mode: str) -> None:
+    opened = account({"text": echo}, WECHAT_ENCRYPT_MODE=mode)
+    query, body = opened.phone.envelope(text_message(OPENID, "hi"))
+    fields = xml.read_strictly(body)
+    query["timestamp"], query["nonce"] = str(int(time.time())), "9"
+    query["msg_signature"] = sign(TOKEN, query["timestamp"], query.pop("nonce"), fields["Encrypt"])
+    moved = body.replace(b"<Encrypt><![CDATA[", b"<Encrypt><![CDATA[9")
+    assert opened.post(query, moved).status_code == 403
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_redelivery_gets_the_same_reply_and_runs_nothing(account: Open, mode: str) -> None:
     runs: list[str] = []
@@ -263,6 +282,8 @@ def test_bad_numbers_are_an_error_of_that_message(account: Open) -> None:
 def test_the_log_suggests_the_row_that_is_missing(account: Open, caplog: pytest.LogCaptureFixture) -> None:
     opened = account({"image": echo})
     assert [opened.say("my secret"), opened.event("CLICK", "V1"), opened.event("SCAN", scene="p 7")] == ["", "", ""]
+    assert account({"image": echo}, [lambda message, call_next: "answered"]).say("hi") == "answered"
+    assert caplog.text.count("no row of HANDLERS") == 3
     for row in ("'text': your_handler,", "('event', 'click', 'V1'): your_handler,", "('event', 'scan', 'p 7'): your"):
         assert f"no row of HANDLERS takes this message; to answer it, add: {row}" in caplog.text
     assert "my secret" not in caplog.text

@@ -47,6 +47,7 @@ def nginx_config(folder: Path, port: int) -> Path:
         "    listen [::]:80 default_server;\n": "",
         "/run/wechat/uwsgi.sock": str(folder / "uwsgi.sock"),
         "/var/log/nginx/wechat.log": str(folder / "access.log"),
+        "/var/log/nginx/error.log": str(folder / "error.log"),
         "include uwsgi_params": "include /etc/nginx/uwsgi_params",
     }
     substituted(ROOT / "nginx" / "wechat.conf", folder / "wechat.conf", _in_order(changes))

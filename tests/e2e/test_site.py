@@ -90,7 +90,14 @@ def test_neither_log_holds_a_signature_an_openid_or_the_token(site: Site) -> Non
         assert fan.deliver(text_message(OPENID, "words of a fan")).shown == "words of a fan"
     status(site, f"/wechat?{urlencode(query)}&echostr=1")
     wait_for(lambda: (site.folder / "access.log").read_text().count("/wechat") == 2)
-    logs = site.uwsgi.output() + site.nginx.output() + (site.folder / "access.log").read_text()
+    status(site, f"/wechat?{urlencode(query)}", "POST", b"x" * 66_560)
+    site.uwsgi.stop()
+    assert status(site, f"/wechat?{urlencode(query)}") == 502
+    logs = (
+        site.uwsgi.output()
+        + site.nginx.output()
+        + "".join((site.folder / name).read_text() for name in ("access.log", "error.log"))
+    )
     assert not [word for word in (TOKEN, OPENID, "signature=", "words of a fan") if word in logs]
 
 
@@ -155,6 +162,7 @@ def test_uwsgi_refuses_a_misspelt_option(tmp_path: Path) -> None:
         ({"WECHAT_TOKEN": "no!"}, "WECHAT_TOKEN is malformed"),
         ({"WECHAT_HANDLERS": "no_such_bot"}, "WECHAT_HANDLERS=no_such_bot: no such module"),
         ({"WECHAT_CACHE_URL": "uwsgi://other"}, "uWSGI has no cache 'other'"),
+        ({"WECHAT_CACHE_URL": "memory://"}, "WECHAT_CACHE_URL=memory:// with several processes"),
         ({"WECHAT_SANDBOX": "1"}, "WECHAT_SANDBOX=1 in production"),
     ],
 )
