@@ -78,11 +78,7 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
     @group.command()
     def handlers() -> None:
         """Print the handler table."""
-        lines = [(_row(row), _place(handler)) for row, handler in table.rows.items()]
-        lines += [("MIDDLEWARE", _place(function)) for function in table.middleware]
-        width = max((_columns(row) for row, _ in lines), default=0)
-        for row, place in lines:
-            click.echo(f"{row}{' ' * (width - _columns(row))}  {place}")
+        _print_table(table)
 
     return group
 
@@ -124,6 +120,14 @@ def _deliver(settings: Settings, message: str, url: str, mode: str) -> None:
     click.echo(f"-- {deliveries}, {outcome.seconds * 1000:.0f} ms{outcome.reason and ': '}{outcome.reason}", err=True)
     if not outcome.answered:
         raise click.exceptions.Exit(1)
+
+
+def _print_table(table: Table) -> None:
+    lines = [(_row(row), _place(handler)) for row, handler in table.rows.items()]
+    lines += [("MIDDLEWARE", _place(function)) for function in table.middleware]
+    width = max((_columns(row) for row, _ in lines), default=0)
+    for row, place in lines:
+        click.echo(f"{row}{' ' * (width - _columns(row))}  {place}")
 
 
 def _row(key: Any) -> str:

@@ -11,6 +11,7 @@ from flask import Flask
 from app import create_app
 from app.config import Settings
 from app.sandbox.phone import FAILURE_NOTICE, event_message
+from tests.actors import Account
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN, Server, environment, free_port, listens, program
 
 Run = Callable[..., Result]
@@ -105,6 +106,10 @@ def test_handlers_prints_the_table(run: Run) -> None:
     assert any("re.compile('天气\\\\s*(?P<city>\\\\S+)')" in line and "weather" in line for line in lines)
     assert lines[-1].startswith("MIDDLEWARE")
     assert "(app.handlers.samples:" in lines[-1]
+
+
+def test_a_table_without_rows_prints_nothing(account: Callable[..., Account]) -> None:
+    assert account({}).app.test_cli_runner().invoke(args=["wechat", "handlers"]).output == ""
 
 
 @pytest.mark.parametrize("command", ["run", "wechat"])

@@ -1,13 +1,15 @@
-"""Handlers for the tests of stop and reload: an echo that takes its time."""
+"""Handlers for the test of a graceful stop: an echo that runs until the file ``finish`` is there."""
 
 import logging
-import time
+from pathlib import Path
 from typing import Any
+
+from tests.servers import wait_for
 
 
 def slow_echo(message: Any) -> str:
     logging.getLogger(__name__).info("handler runs")
-    time.sleep(1)  # what is tested is that it may
+    wait_for(lambda: Path("finish").exists(), 4)
     return str(message.content)
 
 

@@ -177,6 +177,8 @@ def test_sigterm_lets_a_running_handler_end(serve: Serve) -> None:
         shown = pool.submit(lambda: fan.deliver(text_message(OPENID, "hi")))
         wait_for(lambda: "handler runs" in site.uwsgi.output())
         os.kill(site.uwsgi.process.pid, signal.SIGTERM)
+        wait_for(lambda: "graceful shutdown triggered" in site.uwsgi.output())
+        (site.folder / "finish").touch()
         assert shown.result()[:3] == ("hi", True, 1)
         assert site.uwsgi.process.wait(20) == 0
 
