@@ -1,17 +1,25 @@
 # make run    serve on http://$(HOST):$(PORT)
 # make test   everything that is checked
+# make quick  the everyday part of it
 # make bench  the benchmark's table
+# make load   the table of slow conversations: 1,000 fans at once, and others
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run test bench clean system-python system-nginx system-wrk
+.PHONY: run test quick bench load clean system-python system-nginx system-wrk system-redis system-memcached
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
 export HOST PORT
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
+
+define LINT
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+endef
 
 # $(call need,TEST,PACKAGES): where TEST fails, install Debian's PACKAGES if this user may, else say how.
 define need
@@ -26,14 +34,19 @@ run: .venv/.service .env
 	exec .venv/bin/uwsgi --http-socket $(HOST):$(PORT) --ini uwsgi_wechat.ini --hook-accepting1-once \
 	  "print:*** serving on http://$(HOST):$(PORT); next, in another shell:  PORT=$(PORT) .venv/bin/flask wechat say 你好 ***"
 
-test: .venv/.dev system-nginx system-wrk
-	.venv/bin/ruff format --check .
-	.venv/bin/ruff check .
-	.venv/bin/mypy
+test: .venv/.dev system-nginx system-wrk system-redis system-memcached
+	$(LINT)
 	.venv/bin/pytest
+
+quick: .venv/.dev system-nginx system-redis system-memcached
+	$(LINT)
+	.venv/bin/pytest -m "not long"
 
 bench: .venv/.dev system-wrk
 	.venv/bin/python -m tests.bench.bench
+
+load: .venv/.dev system-nginx
+	.venv/bin/python -m tests.load.load
 
 clean:
 	rm -rf .venv run .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -65,5 +78,12 @@ system-nginx:
 
 system-wrk:
 	$(call need,command -v wrk,wrk)
+
+# openssl makes the certificate for Redis with TLS.
+system-redis:
+	$(call need,command -v redis-server && command -v openssl,redis-server openssl)
+
+system-memcached:
+	$(call need,command -v memcached,memcached)
 
 comma := ,

@@ -1,5 +1,6 @@
 """wechatPlatform: a callback service for a WeChat Official Account."""
 
+import sys
 from importlib import import_module
 
 from flask import Flask
@@ -8,13 +9,19 @@ import log
 from app import cache, cli, config
 from app.callback import route
 from app.callback.dispatch import Table
+from app.callback.late import SendLate
 from app.callback.road import Road
 from app.errors import ConfigError
 
+# The development server makes a thread for each request.
+_THREADS_ELSEWHERE = 1000
 
-def create_app(settings: config.Settings | None = None) -> Flask:
+
+def create_app(settings: config.Settings | None = None, send_late: SendLate | None = None) -> Flask:
     """Wire the service; without ``settings`` they are read from the environment and ``.env``.
 
+    ``send_late(openid, reply)`` sends an answer that comes after WeChat's last delivery, where ``reply`` is what the
+    handler returned; it raises when that failed for good. Without it such an answer waits for the pickup word.
     Raises ConfigError for wrong settings or a wrong handler table.
     """
     with cli.plain_config_errors():
@@ -23,12 +30,19 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         table = _table(settings.handlers)
         # A command in the shell is not under uWSGI, though the .env is the server's.
         in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
-        road = Road(settings, cache.connect("memory://" if in_memory else settings.cache_url, settings.appid), table)
+        shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.appid)
+    road = Road(settings, shared, table, _threads(), send_late)
     app = Flask(__name__, static_folder=None)
     app.config.update(settings.by_name())
     route.add_callback(app, settings.path, road)
     app.cli.add_command(cli.wechat_commands(settings, table))
     return app
+
+
+def _threads() -> int:
+    """Return how many threads take requests in this process."""
+    uwsgi = sys.modules.get("uwsgi")
+    return int(uwsgi.opt.get("threads", 1)) if uwsgi else _THREADS_ELSEWHERE
 
 
 def _table(module_name: str) -> Table:

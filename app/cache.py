@@ -1,88 +1,142 @@
-"""The shared cache: what deliveries, signatures and sessions are remembered in. Text inside, never pickle."""
+"""The shared cache: what deliveries, signatures, sessions and late answers are remembered in. JSON, never pickle."""
 
 import hashlib
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from cachelib.base import BaseCache
-from cachelib.serializers import BaseSerializer
-from cachelib.simple import SimpleCache
-from cachelib.uwsgi import UWSGICache
-
+from app.backends import Opened, open_memcached, open_memory, open_redis, open_uwsgi
 from app.errors import ConfigError
 
-_MEMORY_ITEMS = 100_000
 _PROBE_SECONDS = 60
-_KEY_CHARACTERS = 80
+_PLAIN_KEY = re.compile(r"[\w.:@=-]{1,48}", re.ASCII).fullmatch
+_PAUSE_SECONDS = 1.0
+_COMPLAINT_CHARACTERS = 300
+_URL_EXPECTED = "a port up to 65535, options that redis-py has, and in a password %23 for #, %2F for / and %3F for ?"
+logger = logging.getLogger("wechat.cache")
 
-
-class _TextSerializer(BaseSerializer):
-    """Text in UTF-8. Whoever can write to the cache can change an answer, but cannot run code."""
-
-    def dumps(self, value: str, *_: Any) -> bytes:
-        return value.encode()
-
-    def loads(self, bvalue: bytes) -> str:
-        return bvalue.decode()
-
-
-class _UwsgiCache(UWSGICache):
-    """cachelib's, with nothing between the text and uWSGI: each message asks it five times."""
-
-    def get(self, key: str) -> str | None:
-        value = self._uwsgi.cache_get(key, self.cache)
-        return None if value is None else value.decode()
-
-    def add(self, key: str, value: str, timeout: int) -> bool:
-        return bool(self._uwsgi.cache_set(key, value.encode(), timeout, self.cache))
-
-    def set(self, key: str, value: str, timeout: int) -> bool:
-        return bool(self._uwsgi.cache_update(key, value.encode(), timeout, self.cache))
-
-
-class _MemoryCache(SimpleCache):
-    serializer = _TextSerializer()
-
-    def _remove_older(self) -> None:
-        # One at a time, as cachelib does, sorts all of them for each new one.
-        for key in list(self._cache)[: self._threshold // 10]:
-            del self._cache[key]
+to_json: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Return a value's JSON, as the cache holds it. Made once: json.dumps makes an encoder for each call."""
 
 
 class Cache:
-    """A backend of cachelib for text, with the account in every key.
+    """A backend of cachelib for JSON text, with the account in every key.
 
     ``add`` stores only where nothing stands and returns whether it did; it is the one atomic step across processes.
+    A cache that fails costs what it remembers, never an answer: nothing stands in it then, and it takes nothing.
+    ``shared`` tells whether another process can be in it.
     """
 
-    def __init__(self, backend: BaseCache, appid: str) -> None:
+    def __init__(self, opened: Opened, appid: str, *, shared: bool = True) -> None:
+        self._backend, self._failures, self._refusals, _ = opened
         self._appid = appid
-        self.get = backend.get
-        self.add = backend.add
-        self.set = backend.set
-        self.delete = backend.delete
+        self._failing = False
+        self._paused_until = self._silent_until = 0.0
+        self.shared = shared
+        self.get: Callable[[str], str | None] = self._guarded(self._backend.get, None)
+        self.get_many: Callable[..., Sequence[str | None] | None] = self._guarded(self._backend.get_many, None)
+        self.add: Callable[[str, str, int], bool] = self._guarded(self._backend.add, False)
+        self.delete: Callable[[str], bool] = self._guarded(self._backend.delete, False)
+        self._set: Callable[[str, str, int], Any] = self._guarded(self._backend.set, None)
 
     def key(self, kind: str, *parts: str) -> str:
         """Return a key of bounded length, whatever the sender put into ``parts``."""
         name = ":".join(parts)
-        if len(name) > _KEY_CHARACTERS or not name.isascii():
-            name = hashlib.sha256(name.encode()).hexdigest()
+        if not _PLAIN_KEY(name):
+            name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
         return f"{self._appid}:{kind}:{name}"
+
+    def claim(self, key: str, value: str, seconds: int) -> str:
+        """Store ``value`` where nothing stands, and return what stands there now.
+
+        A cache that is full or down returns ``value`` too: nobody else has claimed it, as far as can be known.
+        """
+        for _ in range(2):  # what stood in the way may have expired before it could be read
+            if self.add(key, value, seconds):
+                return value
+            if (standing := self.get(key)) is not None:
+                return standing
+        if not self._failing:  # that has been said
+            self._complain("it takes nothing: full?")
+        return value
+
+    def set(self, key: str, value: str, seconds: int) -> bool:
+        """Store ``value`` and return whether it could be done."""
+        if self._set(key, value, seconds):
+            return True
+        if not self._failing:
+            self._complain(f"it does not take {len(value)} characters: full?")
+        return False
+
+    def _complain(self, what: str) -> None:
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + 1
+            logger.error("the cache fails, and messages may be handled twice: %s", what[:_COMPLAINT_CHARACTERS])
+
+    def _guarded(self, call: Callable[..., Any], otherwise: Any) -> Callable[..., Any]:
+        """Let ``call`` return ``otherwise`` where it fails, and for a second after that without asking."""
+        if not self._failures:
+            return call
+
+        def guarded(*args: Any) -> Any:
+            tries_again = self._failing
+            if tries_again:
+                if time.monotonic() < self._paused_until:
+                    return otherwise
+                self._paused_until = time.monotonic() + _PAUSE_SECONDS  # one tries, the others do not wait with it
+            try:
+                value = call(*args)
+            except self._refusals as error:
+                self._complain(f"{type(error).__name__}: {error}")
+                value = otherwise
+            except self._failures as error:
+                self._failing, self._paused_until = True, time.monotonic() + _PAUSE_SECONDS
+                self._complain(f"{type(error).__name__}: {error}")
+                return otherwise
+            if tries_again:  # not one that was under way when another failed
+                self._failing = False
+                logger.warning("the cache is back")
+            return value
+
+        return guarded
 
 
 def connect(url: str, appid: str) -> Cache:
-    """Open the cache that ``url`` names: ``uwsgi://NAME`` or ``memory://``.
+    """Open the cache that ``url`` names; a server that cannot be reached now is used as soon as it can.
 
-    Raises ConfigError when uWSGI has no cache of that name.
+    Raises ConfigError when uWSGI has no cache of that name, or when the server refuses the password.
     """
-    name = urlsplit(url).netloc
-    if not url.startswith("uwsgi:"):
-        return Cache(_MemoryCache(threshold=_MEMORY_ITEMS), appid)
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
+        return Cache(open_memory(), appid, shared=False)
+    if scheme == "uwsgi":
+        return _connect_uwsgi(url, appid)
     try:
-        backend = _UwsgiCache(cache=name)
+        opened = open_memcached(url) if scheme == "memcached" else open_redis(url)
+        cache = Cache(opened, appid)
+        opened.backend.get(cache.key("probe", "start"))  # not PING, which Redis refuses when its disk is full
+    except (ValueError, TypeError):  # not from it: it may quote a part of the password
+        raise ConfigError(f"WECHAT_CACHE_URL cannot be used; expected {_URL_EXPECTED}") from None
+    except opened.denials as error:
+        raise ConfigError(f"WECHAT_CACHE_URL: Redis refuses it: {error}") from error
+    except (*opened.failures, *opened.refusals) as error:
+        cache._complain(f"it cannot be reached, and is tried again: {type(error).__name__}: {error}")
+    return cache
+
+
+def _connect_uwsgi(url: str, appid: str) -> Cache:
+    name = urlsplit(url).netloc
+    try:
+        opened = open_uwsgi(name)
     except RuntimeError as error:
         raise ConfigError(f"WECHAT_CACHE_URL={url} works under uWSGI only; expected memory:// elsewhere") from error
-    cache = Cache(backend, appid)
-    if not cache.set(cache.key("probe"), "1", _PROBE_SECONDS):
+    cache = Cache(opened, appid, shared=sys.modules["uwsgi"].numproc > 1)
+    if not opened.backend.set(cache.key("probe", "start"), "1", _PROBE_SECONDS):
         raise ConfigError(f"WECHAT_CACHE_URL={url}: uWSGI has no cache {name!r}; expected cache2 = name={name},...")
     return cache

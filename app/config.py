@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv.parser import parse_stream
 
@@ -90,6 +90,11 @@ _TOKEN_EXPECTED = "3 to 32 letters and digits, as on the account's basic-configu
 _AES_KEY_EXPECTED = "43 letters and digits, as on the account's basic-configuration page"
 _REPLY_EXPECTED = f"a text of at most {TEXT_LIMIT_BYTES} bytes"
 _HTTP_EXPECTED = "https://HOST or http://HOST"
+_HOST = r"(\[[\da-fA-F:]+\]|[\w.-]+)(:\d+)?"
+_CACHE_URL = (
+    rf"memory://|uwsgi://[\w-]+|unix://([^@/\s]*@)?/\S+|memcached://{_HOST}"
+    rf"|rediss?://([^@/\s]*@)?{_HOST}([/?]\S*)?|rediss?\+sentinel://([^@/\s]*@)?{_HOST}(,{_HOST})*/[\w.-]+([/?]\S*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,9 @@ class Settings:
     max_skew_seconds: int = _setting(_whole_number(1, 86400), "a whole number from 1 to 86400", 300)
     session_seconds: int = _setting(_whole_number(1, 2592000), "a whole number from 1 to 2592000", 1800)
     cache_url: str = _setting(
-        _pattern(r"uwsgi://[\w-]+|memory://"), "uwsgi://NAME (a cache2 of uwsgi_wechat.ini) or memory://"
+        _pattern(_CACHE_URL),
+        "uwsgi://NAME (a cache2 of uwsgi_wechat.ini), memory://, redis://HOST, rediss://HOST, unix:///SOCKET, "
+        "redis+sentinel://HOST,HOST/SERVICE or memcached://HOST",
     )
     database_url: str = _setting(
         _url("sqlite", "mysql+pymysql", "postgresql+psycopg", needs_host=False),
@@ -128,6 +135,12 @@ class Settings:
     public_url: str = _setting(_url("https", "http"), _HTTP_EXPECTED)
     admin_password: str = _setting(_pattern(".{8,}"), "at least 8 characters", secret=True)
     sandbox: bool = _setting(_flag, "1, or nothing", False)
+    chat_base_url: str = _setting(_url("https", "http"), "https://HOST/v1 of an OpenAI-compatible service")
+    chat_api_key: str = _setting(_pattern("[!-~]+"), "visible ASCII characters", secret=True)
+    chat_model: str = _setting(_pattern(r"\S+"), "a model's name, without white space")
+    chat_prompt: str = _setting(
+        str, "a text", "你是微信公众号里的助手。用简短的纯文本回答，不超过 500 字，不用 Markdown。"
+    )
     log_level: str = _setting(_log_level, "DEBUG, INFO, WARNING or ERROR", "INFO")
     log_format: str = _setting(_one_of("text", "json"), "text or json", "text")
 
@@ -149,8 +162,8 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Every value that no log line may show."""
         values = (getattr(self, row.name) for row in fields(self) if row.metadata["secret"])
-        passwords = (urlsplit(url).password for url in (self.cache_url, self.database_url))
-        return tuple(filter(None, (*values, *passwords)))
+        passwords = [urlsplit(url).password or "" for url in (self.cache_url, self.database_url)]
+        return tuple(filter(None, (*values, *passwords, *map(unquote, passwords))))
 
 
 def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
@@ -165,6 +178,8 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
     problems += _misspelt(raw, list(known)) + _wrong_together(values, raw)
     if problems:
         raise ConfigError.listing("the settings (environment and .env) are wrong", problems)
+    if values["pickup_word"] and not raw.get("WECHAT_HOLD_REPLY"):  # the default names the default word
+        values["hold_reply"] = values["hold_reply"].replace(" 1 ", f" {values['pickup_word']} ")
     values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if _under_uwsgi() else "memory://")
     return Settings(**values)
 

@@ -25,6 +25,10 @@ class BadReply(Exception):
     """A handler returned what cannot be sent to a fan. The text says what came and what is expected."""
 
 
+class Busy(Exception):
+    """As many handlers run as may run at once."""
+
+
 class ConfigError(Exception):
     """A start that cannot go on. ``problems`` holds one line for each thing that is wrong."""
 

@@ -10,8 +10,10 @@ import pytest
 
 from app import config
 from tests.actors import Account
-from tests.servers import AES_KEY, APPID, TOKEN
+from tests.servers import AES_KEY, APPID, ROOT, TOKEN
 
+# What `make quick` leaves out: servers that are loaded, killed and measured.
+LONG = ("bench", "faults", "load")
 SEALED = {"WECHAT_APPID": APPID, "WECHAT_ENCODING_AES_KEY": AES_KEY}
 
 
@@ -51,6 +53,12 @@ def _restored_logging() -> Iterator[None]:
     yield
     root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
     root.setLevel(level)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] in LONG:
+            item.add_marker("long")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

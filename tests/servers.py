@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -52,9 +53,20 @@ class Server:
 
     def __init__(self, command: list[str], folder: Path, env: Mapping[str, str], prefix: tuple[str, ...] = ()) -> None:
         self.log = folder / f"{Path(command[0]).name}.log"
+        self._command, self._folder, self._env = [*prefix, *command], folder, dict(env)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, also again after it has ended; its log goes on."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*prefix, *command], cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                self._command,
+                cwd=self._folder,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                process_group=0,
             )
 
     def wait_until(self, ready: Callable[[], Any]) -> None:
@@ -74,7 +86,7 @@ class Server:
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                os.killpg(self.process.pid, signal.SIGKILL)  # its workers, too
                 self.process.wait()
                 raise
 

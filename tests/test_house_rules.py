@@ -12,7 +12,17 @@ from app import config
 from tests.servers import ROOT
 
 # Who may import whom: a lower number is imported by a higher one; `callback` is its own steps.
-ORDER = {"errors": 0, "config": 1, "cache": 2, "store": 2, "callback": 3, "api": 3, "handlers": 4, "sandbox": 4}
+ORDER = {
+    "errors": 0,
+    "config": 1,
+    "backends": 1,
+    "cache": 2,
+    "store": 2,
+    "callback": 3,
+    "api": 3,
+    "handlers": 4,
+    "sandbox": 4,
+}
 DOORS = {"cli", "oauth", "console"}
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 DOCUMENTS = ["README.md", "README.zh-CN.md", ".env.example"]

@@ -1,5 +1,6 @@
 """Step 3: from the XML's fields to the message that a handler gets."""
 
+import time
 from typing import Any
 
 from wechatpy.events import EVENT_TYPES, BaseEvent
@@ -27,6 +28,12 @@ class FanMessage:
     scene: Any = None
     match: Any = None
     _session: Session | None = None
+    _answer_by = 0.0
+
+    @property
+    def deadline(self) -> float:
+        """How many seconds are left until this delivery must be answered; 0.0 when they are over."""
+        return max(self._answer_by - time.monotonic(), 0.0)
 
     @property
     def session(self) -> dict[str, Any]:

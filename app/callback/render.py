@@ -19,14 +19,16 @@ _EXPECTED = (
 logger = logging.getLogger(__name__)
 
 
-def render(value: Any, message: Any, create_time: int) -> str:
+def render(value: Any, message: Any, create_time: int, *, answers_event: bool | None = None) -> str:
     """Return the reply's XML for the fan who sent ``message``, or "" for silence; ``value`` is read, never changed.
 
-    ``create_time`` is in seconds since 1970. None, "", [] and wechatpy's EmptyReply are silence.
+    ``create_time`` is in seconds since 1970. None, "", [] and wechatpy's EmptyReply are silence. ``answers_event``
+    tells whether it will answer an event; by default, whether ``message`` is one.
     Raises BadReply when ``value`` is nothing that can be sent.
     """
     # https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Passive_user_reply_message.html
-    msg_type, content = _content(value, message)
+    answers_event = message.event is not None if answers_event is None else answers_event
+    msg_type, content = _content(value, _ARTICLES_FOR_EVENT if answers_event else _ARTICLES_FOR_MESSAGE)
     if not content and msg_type != "transfer_customer_service":
         return ""
     return (
@@ -36,13 +38,13 @@ def render(value: Any, message: Any, create_time: int) -> str:
     )
 
 
-def _content(value: Any, message: Any) -> tuple[str, str]:
+def _content(value: Any, most_articles: int) -> tuple[str, str]:
     if value is None or isinstance(value, EmptyReply):
         return "", ""
     if isinstance(value, str):
-        return "text", _text(value, message)
+        return "text", _text(value, most_articles)
     if isinstance(value, list | tuple):
-        return "news", _news(value, message)
+        return "news", _news(value, most_articles)
     if not isinstance(value, BaseReply):
         raise BadReply(f"the handler returned {type(value).__name__}; {_EXPECTED}")
     row = _REPLIES.get(value.type)
@@ -50,10 +52,10 @@ def _content(value: Any, message: Any) -> tuple[str, str]:
         raise BadReply(f"the handler returned a wechatpy reply of type {value.type!r}; {_EXPECTED}")
     field, render_content = row
     # Not the reply's attributes: reading one that is not set writes its default into the reply.
-    return value.type, render_content(value._data.get(field) if field else value, message)
+    return value.type, render_content(value._data.get(field) if field else value, most_articles)
 
 
-def _text(text: Any, message: Any) -> str:
+def _text(text: Any, most_articles: int) -> str:
     if not isinstance(text, str):
         raise BadReply(f"a text reply's content is {type(text).__name__}; expected a str")
     text = without_forbidden(text)
@@ -64,33 +66,32 @@ def _text(text: Any, message: Any) -> str:
     return f"<Content>{cdata(text)}</Content>" if text else ""
 
 
-def _media(tag: str) -> Callable[[Any, Any], str]:
-    def render_media(media_id: Any, message: Any) -> str:
+def _media(tag: str) -> Callable[[Any, int], str]:
+    def render_media(media_id: Any, most_articles: int) -> str:
         return f"<{tag}>{_element('MediaId', _required(media_id, tag.lower(), 'media_id'))}</{tag}>"
 
     return render_media
 
 
-def _video(video: Any, message: Any) -> str:
+def _video(video: Any, most_articles: int) -> str:
     video = video or {}
     media_id = _required(video.get("media_id"), "video", "media_id")
     optional = _optional(video, {"title": "Title", "description": "Description"})
     return f"<Video>{_element('MediaId', media_id)}{optional}</Video>"
 
 
-def _music(music: Any, message: Any) -> str:
+def _music(music: Any, most_articles: int) -> str:
     music = music or {}
     thumb_media_id = _required(music.get("thumb_media_id"), "music", "thumb_media_id")
     names = {"title": "Title", "description": "Description", "music_url": "MusicUrl", "hq_music_url": "HQMusicUrl"}
     return f"<Music>{_optional(music, names)}{_element('ThumbMediaId', thumb_media_id)}</Music>"
 
 
-def _news(articles: Sequence[Any], message: Any) -> str:
-    limit = _ARTICLES_FOR_MESSAGE if message.event is None else _ARTICLES_FOR_EVENT
-    if articles and len(articles) > limit:
-        logger.warning("articles cut from %d to %d, the most that WeChat takes here", len(articles), limit)
-    items = "".join(map(_article, (articles or ())[:limit]))
-    count = items and min(len(articles), limit)
+def _news(articles: Sequence[Any], most_articles: int) -> str:
+    if articles and len(articles) > most_articles:
+        logger.warning("articles cut from %d to %d, the most that WeChat takes here", len(articles), most_articles)
+    items = "".join(map(_article, (articles or ())[:most_articles]))
+    count = items and min(len(articles), most_articles)
     return items and f"<ArticleCount>{count}</ArticleCount><Articles>{items}</Articles>"
 
 
@@ -103,7 +104,7 @@ def _article(article: Any) -> str:
     return f"<item>{''.join(_element(tag, article.get(key)) for key, tag in _ARTICLE_KEYS.items())}</item>"
 
 
-def _transfer(reply: Any, message: Any) -> str:
+def _transfer(reply: Any, most_articles: int) -> str:
     kf_account = getattr(reply, "kf_account", None)
     return f"<TransInfo>{_element('KfAccount', kf_account)}</TransInfo>" if kf_account else ""
 
@@ -123,7 +124,7 @@ def _required(value: Any, reply: str, name: str) -> str:
 
 
 # The reply's type: the field of wechatpy's reply that holds the content, and what renders it.
-_REPLIES: dict[str, tuple[str, Callable[[Any, Any], str]]] = {
+_REPLIES: dict[str, tuple[str, Callable[[Any, int], str]]] = {
     "text": ("Content", _text),
     "image": ("Image", _media("Image")),
     "voice": ("Voice", _media("Voice")),

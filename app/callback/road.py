@@ -7,34 +7,42 @@ from typing import Any
 
 import log
 from app.cache import Cache
-from app.callback.delivery import Answer, Rendezvous
+from app.callback.delivery import ANSWER_SECONDS, DELIVERY_SECONDS, Rendezvous
 from app.callback.dispatch import Table, handler_name, row_for
+from app.callback.late import Answer, Late, SendLate
 from app.callback.parse import parse
 from app.callback.render import render
 from app.callback.seal import Seal, seal_reply
 from app.callback.session import Session
 from app.callback.signature import Verifier
+from app.callback.slots import Slots
 from app.callback.unseal import Opener
+from app.callback.watch import Watch
 from app.config import Settings
-from app.errors import BadMessage, BadReply
+from app.errors import BadMessage, BadReply, Busy
 
 _KEEP_SECONDS = 60
 logger = logging.getLogger("wechat")
 
 
 class Road:
-    """The steps, wired for one account. ``receive`` is the road."""
+    """The steps, wired for one account. ``receive`` is the road; ``threads`` take requests in this process."""
 
-    def __init__(self, settings: Settings, cache: Cache, table: Table) -> None:
+    def __init__(
+        self, settings: Settings, cache: Cache, table: Table, threads: int, send_late: SendLate | None = None
+    ) -> None:
         self._settings = settings
         self._cache = cache
         self._table = table
+        self._slots = Slots(threads)
         self._verifier = Verifier(settings.tokens, settings.max_skew_seconds, cache)
         seals = tuple(Seal(key, settings.appid) for key in settings.encoding_aes_keys)
         self._opener = Opener(settings.encrypt_mode, self._verifier, seals)
         # A signature that is still good must not run its message again, nor may a delivery that is still to come.
         keep_seconds = max(self._verifier.usable_seconds, _KEEP_SECONDS)
-        self._rendezvous = Rendezvous(cache, keep_seconds, settings.deliveries)
+        watch = Watch(cache)
+        self._late = Late(settings, cache, watch, send_late)
+        self._rendezvous = Rendezvous(cache, watch, self._late, settings.deliveries, keep_seconds)
 
     def verify(self, query: Mapping[str, str]) -> str:
         """Answer the account's configuration page: return ``echostr``. Raises BadSignature or BadMessage."""
@@ -44,28 +52,40 @@ class Road:
             raise BadMessage("no echostr")
         return query["echostr"]
 
-    def receive(self, query: Mapping[str, str], body: bytes) -> str:
+    def receive(self, query: Mapping[str, str], body: bytes, waited_seconds: float = 0.0) -> str:
         """Return the answer to a delivery: the reply's XML, sealed where the message came sealed, or "" for silence.
 
-        Raises BadSignature, BadCiphertext or BadMessage for what WeChat did not send.
+        ``waited_seconds`` is how long the delivery stood in a queue before. Raises BadSignature, BadCiphertext or
+        BadMessage for what WeChat did not send.
         """
         started, now = time.perf_counter(), time.time()
+        arrived = time.monotonic() - waited_seconds
         opened = self._opener.open(query, body, now)
         message = parse(opened.fields)
-        answer, delivery = self._rendezvous.answer(message, self._handle)
+        message._answer_by = arrived + ANSWER_SECONDS
+        if waited_seconds >= DELIVERY_SECONDS:  # WeChat has hung up; what it delivers next can still be answered
+            answer, delivery = Answer("", "stale"), self._rendezvous.note(message)
+        else:
+            answer, delivery = self._rendezvous.answer(message, self._handle, arrived)
         _log_line(message, answer, delivery, started)
         if opened.seal and answer.xml:
             return seal_reply(opened.seal, opened.token, answer.xml, int(now))
         return answer.xml
 
     def _handle(self, message: Any) -> Answer:
+        """Return the handler's answer, or what stands in for it. Nothing that a handler does gets past this."""
+        if collected := self._late.collect(message):
+            return collected
         name, session = "-", Session(self._cache, message.openid, self._settings.session_seconds)
         try:
             handler = self._table.find(message)
             name = handler_name(handler) if handler else "-"
             message._session = session
-            xml = render(self._table.call(handler, message), message, int(time.time()))
+            value = self._slots.call(handler, self._table.call, message)
+            xml = render(value, message, int(time.time()))
             session.save()
+        except Busy:
+            return self._instead(self._settings.busy_reply, message, "busy", name)
         except BadReply as error:
             logger.error("%s, on message %s: %s", name, _message_id(message), error)
         except (Exception, SystemExit):
@@ -73,11 +93,14 @@ class Road:
         else:
             if not handler and not xml:
                 logger.warning("no row of HANDLERS takes this message; to answer it, add: %s", row_for(message))
-            return Answer(xml, "replied" if xml else "silent" if handler else "unhandled", name)
+            return Answer(xml, "replied" if xml else "silent" if handler else "unhandled", name, value)
         finally:
             if message.event == "unsubscribe":
                 session.delete()
-        return Answer(render(self._settings.error_reply, message, int(time.time())), "failed", name)
+        return self._instead(self._settings.error_reply, message, "failed", name)
+
+    def _instead(self, text: str, message: Any, outcome: str, name: str) -> Answer:
+        return Answer(render(text, message, int(time.time())), outcome, name, text)
 
 
 def _log_line(message: Any, answer: Answer, delivery: int, started: float) -> None:

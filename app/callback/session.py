@@ -3,10 +3,7 @@
 import json
 from typing import Any
 
-from app.cache import Cache
-
-# Made once: json.dumps makes an encoder for each call.
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+from app.cache import Cache, to_json
 
 
 class Session:
@@ -32,7 +29,7 @@ class Session:
 
         Raises TypeError or ValueError when JSON cannot hold what the handler put in.
         """
-        if self._data is None or (after := _to_json(self._data)) == self._before:
+        if self._data is None or (after := to_json(self._data)) == self._before:
             return
         if self._data:
             self._cache.set(self._key(), after, self._expire_seconds)

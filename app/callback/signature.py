@@ -46,8 +46,8 @@ class Verifier:
         """
         # Keyed by the signature: it has no delimiters, so '12','3' and '1','23' are the same one.
         key = self._cache.key("signature", signature)
-        digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        if not self._cache.add(key, digest, self.usable_seconds) and self._cache.get(key) not in (digest, None):
+        digest = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+        if self._cache.claim(key, digest, self.usable_seconds) != digest:
             raise BadSignature("this signature has already carried another message")
 
     @property

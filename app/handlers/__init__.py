@@ -2,10 +2,10 @@
 
 import re
 
-from app.handlers import samples
+from app.handlers import chat, samples  # noqa: F401 (chat waits for its row)
 
 HANDLERS = {
-    "text": samples.echo,  # any text
+    "text": samples.echo,  # any text; chat.answer instead talks with a model
     ("text", "帮助"): samples.show_help,  # exactly this text
     ("text", re.compile(r"天气\s*(?P<city>\S+)")): samples.weather,  # message.match holds the match
     ("text", "猜数字"): samples.start_game,

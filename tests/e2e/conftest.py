@@ -11,21 +11,6 @@ import pytest
 from tests.conftest import SEALED
 from tests.servers import ROOT, Server, environment, free_port, listens, program, substituted, uwsgi
 
-MAIN_CONF = """\
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-events {{ worker_connections 768; }}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi_temp;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/wechat.conf;
-}}
-"""
-
 
 class Site(NamedTuple):
     """A running service: nginx in front on ``port``, uWSGI behind it."""
@@ -51,10 +36,16 @@ def nginx_config(folder: Path, port: int) -> Path:
         "include uwsgi_params": "include /etc/nginx/uwsgi_params",
     }
     substituted(ROOT / "nginx" / "wechat.conf", folder / "wechat.conf", _in_order(changes))
-    conf = folder / "nginx.conf"
-    user = "user root;\n" if os.geteuid() == 0 else ""  # root's folder of the test is root's alone
-    conf.write_text(user + MAIN_CONF.format(folder=folder))
-    return conf
+    inside = "".join(f"{name}_temp_path {folder}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
+    main = {
+        # root's folder of the test is root's alone
+        "user www-data;": "user root;" if os.geteuid() == 0 else "",
+        "pid /run/nginx.pid;": f"pid {folder}/nginx.pid; daemon off;",
+        "error_log /var/log/nginx/error.log alert;": "error_log stderr warn;",
+        "default_type application/octet-stream;": f"client_body_temp_path {folder}/body; {inside}",
+        "/etc/nginx/conf.d/*.conf": str(folder / "wechat.conf"),
+    }
+    return substituted(ROOT / "nginx" / "nginx.conf", folder / "nginx.conf", main)
 
 
 def _in_order(changes: dict[str, str]) -> dict[str, str]:
@@ -71,6 +62,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Site]]:
             sealed = SEALED if mode != "normal" else {}
             env = environment(WECHAT_ENCRYPT_MODE=mode, **sealed, **settings)
             socket = tmp_path / "uwsgi.sock"
+            if replacements is None:  # a start with 1500 threads takes its time
+                replacements = {"threads = 1500": "threads = 100"}
             server = stack.enter_context(uwsgi(tmp_path, env, socket_path=socket, replacements=replacements))
             port = free_port()
             conf = nginx_config(tmp_path, port)

@@ -203,7 +203,8 @@ def test_a_chain_reload_loses_no_message(site: Site) -> None:
     assert ready() >= started + 2
 
 
-def test_the_ini_starts_as_it_is_shipped_but_for_the_socket(site: Site) -> None:
+def test_the_ini_starts_as_it_is_shipped_but_for_the_socket(serve: Serve) -> None:
+    site = serve(replacements={})
     shipped = (ROOT / "uwsgi_wechat.ini").read_text()
     used = (site.folder / "uwsgi_wechat.ini").read_text()
     assert used == shipped.replace("/run/wechat/uwsgi.sock", str(site.folder / "uwsgi.sock"))

@@ -1,0 +1,175 @@
+"""The late way: what an answer does that comes after WeChat's last delivery."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import log
+from app.cache import Cache, to_json
+from app.callback.render import render
+from app.callback.watch import Watch
+from app.config import Settings
+
+SendLate = Callable[[str, Any], None]
+"""``send_late(openid, reply)`` sends what a handler returned, and raises when that failed for good."""
+
+_KEEP_SECONDS = 48 * 3600
+# A handler that has not ended by then is not waited for by the pickup word.
+_EXPECT_SECONDS = 600
+_CLOSED_SECONDS = 600
+_LOCK_SECONDS = 3
+_LOCK_POLL_SECONDS = 0.05
+logger = logging.getLogger("wechat.late")
+
+
+class Answer(NamedTuple):
+    """What a message is answered with: ``xml`` is empty for silence; ``outcome`` and ``handler`` are for the log.
+
+    ``value`` is what the handler returned, for the way that does not take XML.
+    """
+
+    xml: str
+    outcome: str
+    handler: str = "-"
+    value: Any = None
+
+
+class Late:
+    """Sends an answer as a customer-service message, or keeps it until the fan says the pickup word.
+
+    A fan's waiting answers are a list of the messages' keys in the order in which they were asked; the answer to a
+    message lies under a key of its own, once it is there.
+    """
+
+    def __init__(self, settings: Settings, cache: Cache, watch: Watch, send_late: SendLate | None) -> None:
+        self._settings = settings
+        self._word = settings.pickup_word
+        self._cache = cache
+        self._watch = watch
+        self._send_late = send_late
+        if send_late is None and settings.late_reply == "customer_service":
+            logger.warning("WECHAT_LATE_REPLY=customer_service without a way to send: late answers wait for the fan")
+
+    def reply(self, message: Any) -> str:
+        """Return the XML for a delivery whose answer will be late: silence where it comes by itself."""
+        return "" if self._by_itself() else render(self._settings.hold_reply, message, int(time.time()))
+
+    def expect(self, key: str, message: Any) -> None:
+        """Note that the answer to the message ``key`` will be late, so that the pickup word waits for it."""
+        if not self._by_itself():
+            self._add(message.openid, key)
+
+    def send(self, key: str, message: Any, answer: Answer) -> None:
+        """Send the late answer, or keep it for the pickup word where that is not allowed or fails."""
+        way = "none"  # a handler that returned None
+        if answer.xml:
+            way = "customer_service" if self._sent(message, answer) else "next_message"
+        if way == "next_message":
+            self._keep(key, message, answer)
+        else:
+            self._remove(message.openid, key)
+        fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
+        logger.info("late answer", extra={"fields": fields})
+
+    def collect(self, message: Any) -> Answer | None:
+        """Return the fan's first waiting answer where ``message`` is the pickup word, else None.
+
+        One that is still being made is waited for as long as this delivery may wait.
+        """
+        content = message.fields.get("Content")  # on the road of every message: no slower than need be
+        if not isinstance(content, str) or content.strip() != self._word or message.msg_type != "text":
+            return None
+        if not (waiting := self._waiting(message.openid)):
+            return None
+        xml = self._take(message.openid)
+        if xml is None:
+            self._watch.wait(_body(waiting[0][0]), message.deadline - 0.5)
+            xml = self._take(message.openid)
+        if xml is not None:
+            return Answer(xml, "picked up")
+        return Answer(self.reply(message), "late") if self._waiting(message.openid) else None
+
+    def _by_itself(self) -> bool:
+        if self._send_late is None or self._settings.late_reply == "next_message":
+            return False
+        return self._settings.late_reply == "customer_service" or self._cache.get(self._closed_key()) is None
+
+    def _sent(self, message: Any, answer: Answer) -> bool:
+        if self._send_late is None or answer.value is None or not self._by_itself():
+            return False
+        try:
+            self._send_late(message.openid, answer.value)
+        except Exception:  # whatever it was, the answer must not be lost with it
+            logger.exception("the customer-service message failed; the answer waits for the pickup word")
+            self._cache.set(self._closed_key(), "true", _CLOSED_SECONDS)
+            return False
+        return True
+
+    def _keep(self, key: str, message: Any, answer: Answer) -> None:
+        xml = answer.xml
+        if answer.value is not None:  # it will answer a text, which takes one article where an event takes eight
+            xml = render(answer.value, message, int(time.time()), answers_event=False)
+        kept = to_json(xml)
+        if not self._cache.set(_body(key), kept, _KEEP_SECONDS):
+            logger.error("a late answer is lost: the cache does not take it")
+        self._add(message.openid, key)
+        self._watch.publish(_body(key), kept)
+
+    def _waiting(self, openid: str) -> list[list[Any]]:
+        waiting: list[list[Any]] = json.loads(self._cache.get(self._list_key(openid)) or "[]")
+        return waiting
+
+    def _add(self, openid: str, key: str) -> None:
+        with self._changed(openid) as waiting:
+            if key not in (known for known, _ in waiting):
+                waiting.append([key, int(time.time())])
+
+    def _remove(self, openid: str, key: str) -> None:
+        if self._waiting(openid):
+            with self._changed(openid) as waiting:
+                waiting[:] = [entry for entry in waiting if entry[0] != key]
+
+    def _take(self, openid: str) -> str | None:
+        with self._changed(openid) as waiting:
+            for entry in list(waiting):
+                key, since = entry
+                if (kept := self._cache.get(_body(key))) is not None:
+                    waiting.remove(entry)
+                    self._cache.delete(_body(key))
+                    return str(json.loads(kept))
+                if time.time() - since > _EXPECT_SECONDS:
+                    waiting.remove(entry)
+        return None
+
+    @contextmanager
+    def _changed(self, openid: str) -> Iterator[list[list[Any]]]:
+        """Give the fan's list to be changed, one thread of all processes at a time."""
+        key = self._list_key(openid)
+        give_up = time.monotonic() + _LOCK_SECONDS
+        while not self._cache.add(f"{key}:lock", "true", _LOCK_SECONDS) and time.monotonic() < give_up:
+            if self._cache.get(f"{key}:lock") is None:
+                break  # the cache is down, and there is no list either
+            time.sleep(_LOCK_POLL_SECONDS)
+        try:
+            waiting = self._waiting(openid)
+            before = list(waiting)
+            yield waiting
+            if not waiting:
+                self._cache.delete(key)
+            elif waiting != before:
+                self._cache.set(key, to_json(waiting), _KEEP_SECONDS)
+        finally:
+            self._cache.delete(f"{key}:lock")
+
+    def _list_key(self, openid: str) -> str:
+        return self._cache.key("late", openid)
+
+    def _closed_key(self) -> str:
+        return self._cache.key("late", "closed")
+
+
+def _body(key: str) -> str:
+    return f"{key}:late"

@@ -1,0 +1,37 @@
+"""How many handlers may run at once, so that slow ones never take the last thread."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from app.errors import Busy
+
+
+class Slots:
+    """The handlers in flight in this process, of ``threads`` threads that take requests.
+
+    Half of the threads are for handlers: WeChat's next delivery of a message needs one too, to wait for its answer.
+    One row of the table gets nine tenths of that half, so that a slow handler leaves room for the quick ones.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.most = max(threads // 2, 1)
+        self.most_of_one = max(self.most * 9 // 10, 1)
+        self._lock = threading.Lock()
+        self._in_flight: dict[Any, int] = {}
+        self._total = 0
+
+    def call(self, handler: Any, call: Callable[[Any, Any], Any], message: Any) -> Any:
+        """Return ``call(handler, message)``, made while a slot is held. Raises Busy where there is none."""
+        with self._lock:
+            of_this = self._in_flight.get(handler, 0)
+            if self._total >= self.most or of_this >= self.most_of_one:
+                raise Busy
+            self._total += 1
+            self._in_flight[handler] = of_this + 1
+        try:
+            return call(handler, message)
+        finally:
+            with self._lock:
+                self._total -= 1
+                self._in_flight[handler] -= 1

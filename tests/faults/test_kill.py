@@ -1,0 +1,37 @@
+"""kill -9 of a worker while handlers run in it."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+from tests.faults.fans import ask, wrong
+from tests.faults.service import Service
+from tests.load.customer_service import CustomerService
+from tests.load.wechat import WeChat
+
+FANS = 50
+HANDLER_SECONDS = 3
+MARGIN_SECONDS = 2
+
+
+def test_a_killed_worker_takes_no_answer_with_it(
+    serve: Callable[..., Service], customer_service: CustomerService
+) -> None:
+    service = serve(customer_service=customer_service, WECHAT_DELIVERIES="10")
+    with WeChat([service.url]) as wechat, WeChat([service.url], deliveries=1) as hasty:
+        asked = [ask(wechat, f"slow {HANDLER_SECONDS}") for _ in range(FANS)]
+        before = service.wait_for_runs(FANS)
+        ((killed, _),) = Counter(run.pid for run in before).most_common(1)
+        os.kill(killed, signal.SIGKILL)
+        for one in asked:  # so that two deliveries at once find out that they wait in vain
+            hasty.send(one.openid, one.message)
+        assert wrong(asked) == []
+    assert service.end() == 0
+    assert customer_service.messages == []
+    cut = {run.name for run in before if run.pid == killed}
+    runs = Counter(run.name for run in service.runs)
+    assert runs == {one.openid: 2 if one.openid in cut else 1 for one in asked}
+    # For 2 s nobody hears of the dead worker, then the handler runs again.
+    assert max(one.result.seconds for one in asked) < 2 + HANDLER_SECONDS + MARGIN_SECONDS
+    assert {one.openid for one in asked if one.result.deliveries > 1} == cut

@@ -1,0 +1,1 @@
+"""`python -m tests.load.load`: many slow conversations at once, and whether each fan is answered exactly once."""
