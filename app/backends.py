@@ -13,7 +13,7 @@ from cachelib.uwsgi import UWSGICache
 
 # A message has 5 seconds in all: a server that says nothing for so long is not waited for.
 _TIMEOUT_SECONDS = 0.5
-_MOST_CONNECTIONS = 1000
+_MOST_CONNECTIONS = 5000  # never fewer than threads: each may wait for a Redis that hangs
 _MEMORY_ITEMS = 100_000
 
 

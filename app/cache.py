@@ -119,9 +119,12 @@ def connect(url: str, appid: str) -> Cache:
         return _connect_uwsgi(url, appid)
     try:
         opened = open_memcached(url) if scheme == "memcached" else open_redis(url)
-        cache = Cache(opened, appid)
-        opened.backend.get(cache.key("probe", "start"))  # not PING, which Redis refuses when its disk is full
     except (ValueError, TypeError):  # not from it: it may quote a part of the password
+        raise ConfigError(f"WECHAT_CACHE_URL cannot be used; expected {_URL_EXPECTED}") from None
+    cache = Cache(opened, appid)
+    try:
+        opened.backend.get(cache.key("probe", "start"))  # not PING, which Redis refuses when its disk is full
+    except TypeError:  # redis-py looks at a URL's options when it connects
         raise ConfigError(f"WECHAT_CACHE_URL cannot be used; expected {_URL_EXPECTED}") from None
     except opened.denials as error:
         raise ConfigError(f"WECHAT_CACHE_URL: Redis refuses it: {error}") from error

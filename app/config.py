@@ -178,7 +178,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
     problems += _misspelt(raw, list(known)) + _wrong_together(values, raw)
     if problems:
         raise ConfigError.listing("the settings (environment and .env) are wrong", problems)
-    if values["pickup_word"] and not raw.get("WECHAT_HOLD_REPLY"):  # the default names the default word
+    if not raw.get("WECHAT_HOLD_REPLY"):  # the default names the default word
         values["hold_reply"] = values["hold_reply"].replace(" 1 ", f" {values['pickup_word']} ")
     values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if _under_uwsgi() else "memory://")
     return Settings(**values)

@@ -51,6 +51,7 @@ class CacheServer:
 
     def stand_still(self) -> None:
         self._server.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._server.process.pid, os.WUNTRACED)  # until the last of its threads stands
 
     def go_on(self) -> None:
         self._server.process.send_signal(signal.SIGCONT)

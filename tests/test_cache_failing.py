@@ -4,7 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 
 import pytest
 
@@ -72,7 +74,7 @@ def calls_of_16_threads_that_wait(cache: Cache, until: Callable[[], bool]) -> in
 
 @pytest.mark.parametrize("kind", START)
 def test_every_call_waits_half_a_second_for_a_server_that_hangs(tmp_path: Path, kind: str) -> None:
-    with START[kind](tmp_path) as server, ThreadPoolExecutor(6) as pool:
+    with ThreadPoolExecutor(6) as pool, START[kind](tmp_path) as server:
 
         def first_call(number: int) -> bool:
             with connected(f"{kind}://127.0.0.1:{server.port}") as cache:
@@ -120,6 +122,23 @@ def test_a_server_is_used_as_soon_as_it_comes_and_comes_again(tmp_path: Path, li
             assert cache.get(f"{KEY}0") is None
         assert lines.one_a_second()
         assert lines.back() == 2
+
+
+@pytest.mark.parametrize("kind", START)
+def test_a_server_that_hangs_up_on_everybody_is_left_alone_for_a_second(lines: Lines, kind: str) -> None:
+    connections = []
+
+    class HangUp(BaseRequestHandler):
+        def handle(self) -> None:
+            connections.append(self.client_address)
+
+    with TCPServer(("127.0.0.1", 0), HangUp) as server, ThreadPoolExecutor(1) as pool, ExitStack() as stack:
+        pool.submit(server.serve_forever, 0.05)
+        stack.callback(server.shutdown)
+        with connected(f"{kind}://127.0.0.1:{server.server_address[1]}") as cache:
+            assert calls_that_wait(cache, 50) == 0
+    assert 1 <= len(connections) < 10
+    assert len(lines.errors()) == 1
 
 
 @pytest.mark.parametrize("kind", START)

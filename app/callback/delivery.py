@@ -13,6 +13,7 @@ What the cache holds of a message, each key set once and for all by the first wh
 import contextvars
 import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class Rendezvous:
         self._deliveries = deliveries
         self._keep_seconds = keep_seconds
         self._serial = itertools.count(1)
-        self._running: set[str] = set()
+        self._running: dict[str, float] = {}  # since when
 
     def answer(self, message: Any, run: Run, arrived: float) -> tuple[Answer, int]:
         """Return the message's answer and which delivery of it this is, counted from 1.
@@ -75,7 +76,7 @@ class Rendezvous:
         if standing == claim and key not in self._running:
             return self._run(_Delivery(key, message, claim, answer_by, self._deliveries == 1), run), 1
         number = self._count(key, claim)
-        is_last = number >= self._deliveries or self._is_old(standing)
+        is_last = number >= self._deliveries or self._is_old(key, standing)
         return self._join(_Delivery(key, message, claim, answer_by, is_last), run, _owner(standing)), number
 
     def note(self, message: Any) -> int:
@@ -99,7 +100,7 @@ class Rendezvous:
         raise AssertionError  # count() does not end
 
     def _run(self, delivery: _Delivery, run: Run) -> Answer:
-        self._running.add(delivery.key)
+        self._running[delivery.key] = time.time()
         if not delivery.is_last:
             return self._own(delivery, run)
         # The last delivery must be answered in time: the handler goes on beside it. With the request's context, for
@@ -133,14 +134,15 @@ class Rendezvous:
             self._cache.delete(key)  # nobody runs it any more: let the next delivery
             raise
         finally:
-            self._running.discard(key)
+            self._running.pop(key, None)
 
     def _is_taken(self, key: str, stored: str) -> bool:
         """Wait for a delivery to take the answer; return False when none has come."""
         for _ in range(_NEXT_DELIVERY_SECONDS):
             if self._watch.wait(f"{key}:way", 1.0) is not None:
                 return True
-            self._decide(key, stored)  # again: a cache that was down may be back
+            if self._decide(key, stored) not in (stored, _LATE):  # again: a cache that was down may be back
+                return True
         return False
 
     def _take(self, delivery: _Delivery, decided: str) -> Answer:
@@ -154,9 +156,10 @@ class Rendezvous:
         if not delivery.is_last:
             time.sleep(max(delivery.answer_by + _GONE_SECONDS - ANSWER_SECONDS - time.monotonic(), 0))
             return Answer("", "waited")
+        self._late.expect(delivery.key, delivery.message)  # before it can be there
         decided = self._decide(delivery.key, _LATE)
-        if decided == _LATE:
-            self._late.expect(delivery.key, delivery.message)
+        if decided != _LATE:
+            self._late.unexpect(delivery.key, delivery.message)
         return self._take(delivery, decided)
 
     def _decide(self, key: str, answer: str) -> str:
@@ -182,9 +185,10 @@ class Rendezvous:
     def _claim(self, owner: str) -> str:
         return f'["{owner}",{next(self._serial)},{time.time():.1f}]'
 
-    def _is_old(self, claim: str) -> bool:
-        """Tell whether the claim is so old that this must be the last delivery, though others were lost on the way."""
-        return time.time() - float(json.loads(claim)[2]) > DELIVERY_SECONDS * (self._deliveries - 1) - 0.5
+    def _is_old(self, key: str, claim: str) -> bool:
+        """Tell whether the message is so old that this must be the last delivery, though others were not counted."""
+        since = min(float(json.loads(claim)[2]), self._running.get(key, math.inf))
+        return time.time() - since > DELIVERY_SECONDS * (self._deliveries - 1) - 0.5
 
 
 def _owner(claim: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class Late:
 
     def __init__(self, settings: Settings, cache: Cache, watch: Watch, send_late: SendLate | None) -> None:
         self._settings = settings
-        self._word = settings.pickup_word
+        self._word = settings.pickup_word.strip()
         self._cache = cache
         self._watch = watch
         self._send_late = send_late
@@ -62,6 +63,20 @@ class Late:
         if not self._by_itself():
             self._add(message.openid, key)
 
+    def unexpect(self, key: str, message: Any) -> None:
+        """Note that there is nothing to wait for after all."""
+        if self._waiting(message.openid):
+            with self._changed(message.openid) as waiting:
+                waiting[:] = [entry for entry in waiting if entry[0] != key]
+
+    def forget(self, openid: str) -> None:
+        """Forget the fan's waiting answers."""
+        if self._waiting(openid):
+            with self._changed(openid) as waiting:
+                for key, _ in waiting:
+                    self._cache.delete(_body(key))
+                waiting.clear()
+
     def send(self, key: str, message: Any, answer: Answer) -> None:
         """Send the late answer, or keep it for the pickup word where that is not allowed or fails."""
         way = "none"  # a handler that returned None
@@ -70,7 +85,7 @@ class Late:
         if way == "next_message":
             self._keep(key, message, answer)
         else:
-            self._remove(message.openid, key)
+            self.unexpect(key, message)
         fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
         logger.info("late answer", extra={"fields": fields})
 
@@ -113,10 +128,12 @@ class Late:
         if answer.value is not None:  # it will answer a text, which takes one article where an event takes eight
             xml = render(answer.value, message, int(time.time()), answers_event=False)
         kept = to_json(xml)
-        if not self._cache.set(_body(key), kept, _KEEP_SECONDS):
+        if self._cache.set(_body(key), kept, _KEEP_SECONDS):
+            self._add(message.openid, key)
+            self._watch.publish(_body(key), kept)
+        else:
             logger.error("a late answer is lost: the cache does not take it")
-        self._add(message.openid, key)
-        self._watch.publish(_body(key), kept)
+            self.unexpect(key, message)
 
     def _waiting(self, openid: str) -> list[list[Any]]:
         waiting: list[list[Any]] = json.loads(self._cache.get(self._list_key(openid)) or "[]")
@@ -126,11 +143,6 @@ class Late:
         with self._changed(openid) as waiting:
             if key not in (known for known, _ in waiting):
                 waiting.append([key, int(time.time())])
-
-    def _remove(self, openid: str, key: str) -> None:
-        if self._waiting(openid):
-            with self._changed(openid) as waiting:
-                waiting[:] = [entry for entry in waiting if entry[0] != key]
 
     def _take(self, openid: str) -> str | None:
         with self._changed(openid) as waiting:
@@ -149,9 +161,9 @@ class Late:
         """Give the fan's list to be changed, one thread of all processes at a time."""
         key = self._list_key(openid)
         give_up = time.monotonic() + _LOCK_SECONDS
-        while not self._cache.add(f"{key}:lock", "true", _LOCK_SECONDS) and time.monotonic() < give_up:
-            if self._cache.get(f"{key}:lock") is None:
-                break  # the cache is down, and there is no list either
+        mine = to_json(secrets.token_hex(6))
+        # A cache that is down gives the lock to everybody: there is no list in it either.
+        while self._cache.claim(f"{key}:lock", mine, _LOCK_SECONDS) != mine and time.monotonic() < give_up:
             time.sleep(_LOCK_POLL_SECONDS)
         try:
             waiting = self._waiting(openid)
@@ -162,7 +174,8 @@ class Late:
             elif waiting != before:
                 self._cache.set(key, to_json(waiting), _KEEP_SECONDS)
         finally:
-            self._cache.delete(f"{key}:lock")
+            if self._cache.get(f"{key}:lock") == mine:
+                self._cache.delete(f"{key}:lock")
 
     def _list_key(self, openid: str) -> str:
         return self._cache.key("late", openid)

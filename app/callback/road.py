@@ -58,7 +58,7 @@ class Road:
         ``waited_seconds`` is how long the delivery stood in a queue before. Raises BadSignature, BadCiphertext or
         BadMessage for what WeChat did not send.
         """
-        started, now = time.perf_counter(), time.time()
+        started, now = time.perf_counter() - waited_seconds, time.time()
         arrived = time.monotonic() - waited_seconds
         opened = self._opener.open(query, body, now)
         message = parse(opened.fields)
@@ -79,7 +79,7 @@ class Road:
         name, session = "-", Session(self._cache, message.openid, self._settings.session_seconds)
         try:
             handler = self._table.find(message)
-            name = handler_name(handler) if handler else "-"
+            name = "-" if handler is None else handler_name(handler)
             message._session = session
             value = self._slots.call(handler, self._table.call, message)
             xml = render(value, message, int(time.time()))
@@ -88,15 +88,16 @@ class Road:
             return self._instead(self._settings.busy_reply, message, "busy", name)
         except BadReply as error:
             logger.error("%s, on message %s: %s", name, _message_id(message), error)
-        except (Exception, SystemExit):
+        except BaseException:  # asyncio's CancelledError is none of Exception's
             logger.exception("%s failed on message %s", name, _message_id(message))
         else:
-            if not handler and not xml:
+            if handler is None and not xml:
                 logger.warning("no row of HANDLERS takes this message; to answer it, add: %s", row_for(message))
-            return Answer(xml, "replied" if xml else "silent" if handler else "unhandled", name, value)
+            return Answer(xml, "replied" if xml else "unhandled" if handler is None else "silent", name, value)
         finally:
             if message.event == "unsubscribe":
                 session.delete()
+                self._late.forget(message.openid)
         return self._instead(self._settings.error_reply, message, "failed", name)
 
     def _instead(self, text: str, message: Any, outcome: str, name: str) -> Answer:

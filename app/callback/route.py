@@ -77,8 +77,8 @@ def _body(environ: Mapping[str, Any]) -> bytes:
     try:
         if not length.isdecimal():
             return _body_of_unknown_length()
-        if int(length) > BODY_LIMIT_BYTES:
-            raise BodyTooLarge(f"a body of {length} bytes")
+        if len(length) > 9 or int(length) > BODY_LIMIT_BYTES:
+            raise BodyTooLarge(f"a body of {length[:20]} bytes")
         body: bytes = environ["wsgi.input"].read(int(length))
     except OSError as error:
         raise BadMessage("the body broke off") from error

@@ -18,20 +18,21 @@ class Slots:
         self.most = max(threads // 2, 1)
         self.most_of_one = max(self.most * 9 // 10, 1)
         self._lock = threading.Lock()
-        self._in_flight: dict[Any, int] = {}
+        self._in_flight: dict[int, int] = {}
         self._total = 0
 
     def call(self, handler: Any, call: Callable[[Any, Any], Any], message: Any) -> Any:
         """Return ``call(handler, message)``, made while a slot is held. Raises Busy where there is none."""
+        row = id(handler)  # not every callable has a hash
         with self._lock:
-            of_this = self._in_flight.get(handler, 0)
+            of_this = self._in_flight.get(row, 0)
             if self._total >= self.most or of_this >= self.most_of_one:
                 raise Busy
             self._total += 1
-            self._in_flight[handler] = of_this + 1
+            self._in_flight[row] = of_this + 1
         try:
             return call(handler, message)
         finally:
             with self._lock:
                 self._total -= 1
-                self._in_flight[handler] -= 1
+                self._in_flight[row] -= 1

@@ -1,5 +1,6 @@
 """Beside the requests: a thread of each process that says that it lives, and looks for what other processes stored."""
 
+import logging
 import os
 import secrets
 import threading
@@ -11,6 +12,7 @@ from app.cache import Cache
 DIED = "died"
 """What ``Watch.wait`` returns in place of JSON when the process that was to store it is dead."""
 
+logger = logging.getLogger("wechat")
 _LOOK_SECONDS = 0.1
 _BEAT_SECONDS = 0.5
 _BEAT_KEPT_SECONDS = 60
@@ -63,6 +65,8 @@ class Watch:
         try:
             if (standing := self._cache.get(key)) is not None:
                 return standing
+            if owner not in (None, self._me) and not self._cache.shared:
+                return DIED  # the only process there is has been started anew
             if owner != self._me:
                 self._foreign_wait.set()
             waiter.event.wait(max(seconds, 0))
@@ -92,9 +96,12 @@ class Watch:
             if self._pid == os.getpid():
                 return
             self._me, self._waiting = secrets.token_hex(6), {}
-            if self._cache.shared:
-                threading.Thread(target=self._loop, name="watch", daemon=True).start()
             self._pid = os.getpid()
+        if self._cache.shared:
+            try:
+                threading.Thread(target=self._loop, name="watch", daemon=True).start()
+            except RuntimeError as error:  # without it, others will take this process for dead
+                logger.error("%s: TasksMax or the memory is too small for the threads", error)
 
     def _loop(self) -> None:
         beat, next_beat = 0, 0.0

@@ -144,3 +144,11 @@ def test_a_cache_that_does_not_take_it_is_said_in_the_log(caplog: pytest.LogCapt
     account.cache._set = lambda *_: False
     account.late.send("k", message, answer("done", message))
     assert "a late answer is lost" in caplog.text
+
+
+def test_a_fan_who_unsubscribes_leaves_nothing_waiting() -> None:
+    account, message = Account("next_message"), asked()
+    account.late.send("k", message, answer("done", message))
+    account.late.forget(FAN)
+    assert account.says("1") is None
+    assert account.cache.get("k:late") is None

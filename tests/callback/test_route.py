@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -251,7 +252,7 @@ class Stop(SystemExit):
     """A handler that calls sys.exit."""
 
 
-@pytest.mark.parametrize("error", [ValueError("broken"), RecursionError(), Stop(3), StopIteration()])
+@pytest.mark.parametrize("error", [ValueError("broken"), RecursionError(), Stop(3), StopIteration(), CancelledError()])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_handler_that_raises_is_answered_with_the_error_reply(
     account: Open, mode: str, error: BaseException, caplog: pytest.LogCaptureFixture

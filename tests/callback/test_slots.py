@@ -78,3 +78,11 @@ def test_a_fan_too_many_gets_the_busy_reply_and_gets_it_again(
         end.set()
         assert first.result() == "done"
     assert opened.say("third") == "done"
+
+
+def test_a_callable_without_a_hash_has_a_bound_too(account: Callable[..., Account]) -> None:
+    class Echo(list[str]):
+        def __call__(self, message: Any) -> str:
+            return str(message.content)
+
+    assert account({"text": Echo()}).say("hi") == "hi"

@@ -142,6 +142,19 @@ def test_a_captured_signature_is_refused_by_every_worker(site: Site) -> None:
     assert status(site, path, "POST", body) == 200
 
 
+def test_it_starts_all_its_threads_where_the_usual_limit_of_files_is_1024(tmp_path: Path) -> None:
+    port, prefix = free_port(), ("prlimit", "--nofile=1024:16384")
+    with uwsgi(tmp_path, environment(), port=port, prefix=prefix) as server:
+        tasks = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+
+        def files() -> list[int]:
+            return [len(list(Path(f"/proc/{worker}/fd").iterdir())) for worker in tasks.read_text().split()]
+
+        wait_for(lambda: len(files()) == 2 and min(files()) > 1500, what="1500 threads in each worker")
+        with Phone(f"http://127.0.0.1:{port}/wechat", TOKEN, OPENID) as fan:
+            assert fan.deliver(text_message(OPENID, "hi")).shown == "hi"
+
+
 def test_nginx_takes_the_shipped_file(tmp_path: Path) -> None:
     conf = nginx_config(tmp_path, free_port())
     command = [program("nginx"), "-t", "-p", str(tmp_path), "-c", str(conf)]

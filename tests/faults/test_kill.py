@@ -5,6 +5,8 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
+
 from tests.faults.fans import ask, wrong
 from tests.faults.service import Service
 from tests.load.customer_service import CustomerService
@@ -15,16 +17,18 @@ HANDLER_SECONDS = 3
 MARGIN_SECONDS = 2
 
 
+# As shipped; one whose successor finds its claims; and so many that two can find out at once that the third is dead.
+@pytest.mark.parametrize("processes", [1, 2, 3])
 def test_a_killed_worker_takes_no_answer_with_it(
-    serve: Callable[..., Service], customer_service: CustomerService
+    serve: Callable[..., Service], customer_service: CustomerService, processes: int
 ) -> None:
-    service = serve(customer_service=customer_service, WECHAT_DELIVERIES="10")
+    service = serve(processes=processes, customer_service=customer_service, WECHAT_DELIVERIES="10")
     with WeChat([service.url]) as wechat, WeChat([service.url], deliveries=1) as hasty:
         asked = [ask(wechat, f"slow {HANDLER_SECONDS}") for _ in range(FANS)]
         before = service.wait_for_runs(FANS)
         ((killed, _),) = Counter(run.pid for run in before).most_common(1)
         os.kill(killed, signal.SIGKILL)
-        for one in asked:  # so that two deliveries at once find out that they wait in vain
+        for one in asked:  # beside WeChat's own second delivery
             hasty.send(one.openid, one.message)
         assert wrong(asked) == []
     assert service.end() == 0

@@ -38,7 +38,7 @@ def test_every_fan_is_answered_while_redis_is_away(
 ) -> None:
     service = serve(WECHAT_CACHE_URL=redis_server.url)
     with WeChat([service.url]) as wechat, Crowd(wechat, "slow 3", "quick", "quick", per_second=30) as crowd:
-        service.wait_for_runs(20)
+        service.wait_for_runs(10)
         assert "the cache" not in service.uwsgi.output()
         harm(redis_server, lambda: crowd.wait_for(30 * DOWN_SECONDS))
         wait_for(lambda: service.uwsgi.output().count("the cache is back") >= PROCESSES)

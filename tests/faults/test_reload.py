@@ -16,10 +16,10 @@ CROWD = ("slow 2", "quick", "slow 3", "quick", "slow 5.2", "quick")
 def test_sighup_loses_no_message(serve: Callable[..., Service], customer_service: CustomerService) -> None:
     service = serve(customer_service=customer_service)
     with WeChat([service.url]) as wechat, Crowd(wechat, "slow 2", "quick", "slow 3", "quick", per_second=20) as crowd:
-        service.wait_for_runs(20)
+        service.wait_for_runs(10)
         service.signal(signal.SIGHUP)
         service.wait_for_loads(4)
-        service.wait_for_runs(sum(run.kind == "slow" for run in service.runs) + 20)
+        service.wait_for_runs(sum(run.kind == "slow" for run in service.runs) + 10)
         crowd.stop()
         assert wrong(crowd.asked) == []
     assert service.end() == 0
@@ -32,10 +32,10 @@ def test_a_chain_reload_costs_not_even_a_second_run(
 ) -> None:
     service = serve(customer_service=customer_service)
     with WeChat([service.url]) as wechat, Crowd(wechat, *CROWD, per_second=20) as crowd:
-        service.wait_for_runs(20)
+        service.wait_for_runs(10)
         service.reload_in_a_chain()
         service.wait_for_loads(4)
-        crowd.wait_for(20)
+        crowd.wait_for(10)
         crowd.stop()
         assert wrong(crowd.asked) == []
     assert service.end() == 0
