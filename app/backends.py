@@ -123,7 +123,7 @@ def open_redis(url: str) -> Opened:
     """Open ``redis://``, ``rediss://``, ``unix://`` or a Sentinel's URL; a wrong one raises ValueError or TypeError."""
     # Loaded where it is used: it takes 15 MB a process.
     redis, retry = import_module("redis"), import_module("redis.retry")
-    # A connection that Redis closed meanwhile is opened again at once; one that says nothing is not tried twice.
+    # Once more where the connection broke in the middle; a Redis that says nothing is not asked twice.
     again = retry.Retry(import_module("redis.backoff").NoBackoff(), 1, (redis.ConnectionError,))
     options = {"socket_timeout": _TIMEOUT_SECONDS, "socket_connect_timeout": _TIMEOUT_SECONDS, "retry": again}
     options["max_connections"] = _MOST_CONNECTIONS
