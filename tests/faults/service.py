@@ -64,7 +64,8 @@ class Service(NamedTuple):
         return self.uwsgi.output().count("WSGI app 0")
 
     def wait_for_loads(self, count: int) -> None:
-        wait_for(lambda: self.loads >= count, what=f"load number {count} of the application")
+        # A worker that is replaced lets its handlers end first.
+        wait_for(lambda: self.loads >= count, 60, what=f"load number {count} of the application")
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the master."""
