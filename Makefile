@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run test quick bench load clean system-python system-nginx system-wrk system-redis system-memcached
+.PHONY: run test quick bench load clean system-python system-nginx system-wrk system-redis system-memcached system-databases
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
@@ -31,14 +31,22 @@ endef
 
 run: .venv/.service .env
 	mkdir -p run; touch run/reload
+	where=
+	if [ -z "$${WECHAT_APPID:-}$${WECHAT_APPSECRET:-}$${WECHAT_API_BASE_URL:-}$${WECHAT_SANDBOX:-}" ] &&
+	  ! grep -Eq '^ *(export +)?WECHAT_(APPID|APPSECRET|API_BASE_URL|SANDBOX)=.' .env; then
+	  export WECHAT_SANDBOX=1 WECHAT_API_BASE_URL=http://127.0.0.1:$(PORT)/sandbox/api
+	  where="*** no account in .env: WeChat itself is PLAYED LOCALLY, nothing reaches a fan (WECHAT_APPID ends that) ***"
+	fi
+	.venv/bin/flask db upgrade
 	exec .venv/bin/uwsgi --http-socket $(HOST):$(PORT) --ini uwsgi_wechat.ini --hook-accepting1-once \
-	  "print:*** serving on http://$(HOST):$(PORT); next, in another shell:  PORT=$(PORT) .venv/bin/flask wechat say 你好 ***"
+	  "print:*** serving on http://$(HOST):$(PORT); next, in another shell:  PORT=$(PORT) .venv/bin/flask wechat say 你好 ***" \
+	  $${where:+--hook-accepting1-once "print:$$where"}
 
-test: .venv/.dev system-nginx system-wrk system-redis system-memcached
+test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases
 	$(LINT)
 	.venv/bin/pytest
 
-quick: .venv/.dev system-nginx system-redis system-memcached
+quick: .venv/.dev system-nginx system-redis system-memcached system-databases
 	$(LINT)
 	.venv/bin/pytest -m "not long"
 
@@ -53,8 +61,8 @@ clean:
 
 .env: | .venv/.service
 	umask 077
-	token=$$(.venv/bin/python -c 'import secrets; print(secrets.token_hex(16))')
-	sed "s/^WECHAT_TOKEN=$$/WECHAT_TOKEN=$$token/" .env.example > .env
+	random() { .venv/bin/python -c "import secrets; print(secrets.token_hex($$1))"; }
+	sed "s/^WECHAT_TOKEN=$$/&$$(random 16)/; s/^WECHAT_SECRET_KEY=$$/&$$(random 32)/" .env.example > .env
 	echo "wrote .env with a random token"
 
 .venv/.service: requirements.txt | system-python
@@ -85,5 +93,9 @@ system-redis:
 
 system-memcached:
 	$(call need,command -v memcached,memcached)
+
+# Debian keeps PostgreSQL's programs in a folder for each version.
+system-databases:
+	$(call need,{ command -v mariadbd || test -x /usr/sbin/mariadbd; } && { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },mariadb-server postgresql)
 
 comma := ,

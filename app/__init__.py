@@ -2,16 +2,24 @@
 
 import sys
 from importlib import import_module
+from typing import Any
 
 from flask import Flask
 
 import log
 from app import cache, cli, config
+from app.api import open_api, send
 from app.callback import route
 from app.callback.dispatch import Table
 from app.callback.late import SendLate
-from app.callback.road import Road
+from app.callback.road import Beside, Road
+from app.cli.commands import wechat_commands
 from app.errors import ConfigError
+from app.jssdk import add_jssdk
+from app.oauth import add_login
+from app.sandbox.api import mount_sandbox
+from app.store import open_store
+from app.store.recorder import Recorder
 
 # The development server makes a thread for each request.
 _THREADS_ELSEWHERE = 1000
@@ -21,22 +29,43 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     """Wire the service; without ``settings`` they are read from the environment and ``.env``.
 
     ``send_late(openid, reply)`` sends an answer that comes after WeChat's last delivery, where ``reply`` is what the
-    handler returned; it raises when that failed for good. Without it such an answer waits for the pickup word.
+    handler returned; it raises when that failed for good. By default it is ``app.api.send`` where the account has an
+    AppSecret; without, such an answer waits for the pickup word.
     Raises ConfigError for wrong settings or a wrong handler table.
     """
     with cli.plain_config_errors():
-        settings = settings or config.load()
+        settings = settings or config.load(development=cli.in_shell())
         log.configure(settings.log_level, settings.log_format, settings.secrets)
+        app = Flask(__name__, static_folder=None)
+        app.config.update(settings.by_name())
+        open_store(app, settings.database_url)
         table = _table(settings.handlers)
         # A command in the shell is not under uWSGI, though the .env is the server's.
         in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
         shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.appid)
-    road = Road(settings, shared, table, _threads(), send_late)
-    app = Flask(__name__, static_folder=None)
-    app.config.update(settings.by_name())
-    route.add_callback(app, settings.path, road)
-    app.cli.add_command(cli.wechat_commands(settings, table))
+    account = open_api(app, settings, shared)
+    if settings.has_api:
+        send_late = send_late or _in_context(app, send)
+        beside = Beside(send_late, account.budget.note, Recorder(app, settings.appid).note)
+    else:
+        beside = Beside(send_late, None, Recorder(app, settings.appid).note)
+    route.add_callback(app, settings.path, Road(settings, shared, table, _threads(), beside))
+    add_login(app, settings)
+    add_jssdk(app, settings)
+    if settings.sandbox:
+        mount_sandbox(app, settings)
+    app.cli.add_command(wechat_commands(settings, table))
     return app
+
+
+def _in_context(app: Flask, send: SendLate) -> SendLate:
+    """Let ``send`` find the app in threads that have no context of a request."""
+
+    def send_late(openid: str, reply: Any) -> None:
+        with app.app_context():
+            send(openid, reply)
+
+    return send_late
 
 
 def _threads() -> int:

@@ -1,12 +1,11 @@
 """The settings: read from the environment and ``.env``, checked all at once, then frozen."""
 
-import base64
-import binascii
 import difflib
+import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,82 +13,33 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv.parser import parse_stream
 
+from app import checks
 from app.errors import ConfigError
 
-Check = Callable[[str], Any]
 _PREFIX = "WECHAT_"
 TEXT_LIMIT_BYTES = 2047
 """The longest text that WeChat takes in a reply, in UTF-8."""
+WECHAT_API_BASE_URL = "https://api.weixin.qq.com"
+SANDBOX_APPID = "wxsandbox000000000"
+"""The account that the sandbox plays."""
+SANDBOX_API_PATH = "/sandbox/api"
 
 
-def _pattern(pattern: str) -> Check:
-    def check(raw: str) -> str:
-        if not re.fullmatch(pattern, raw):
-            raise ValueError(raw)
-        return raw
-
-    return check
-
-
-def _one_of(*choices: str) -> Check:
-    return _pattern("|".join(map(re.escape, choices)))
-
-
-def _whole_number(low: int, high: int) -> Check:
-    def check(raw: str) -> int:
-        number = int(raw) if re.fullmatch(r"[0-9]{1,9}", raw) else -1
-        if not low <= number <= high:
-            raise ValueError(raw)
-        return number
-
-    return check
-
-
-def _url(*schemes: str, needs_host: bool = True) -> Check:
-    def check(raw: str) -> str:
-        parts = urlsplit(raw)
-        if parts.scheme not in schemes or (needs_host and not parts.hostname) or re.search(r"\s", raw):
-            raise ValueError(raw)
-        return raw
-
-    return check
-
-
-def _aes_key(raw: str) -> str:
-    try:
-        key = base64.b64decode(raw + "=", validate=True)
-    except binascii.Error as error:
-        raise ValueError(raw) from error
-    if len(raw) != 43 or len(key) != 32:
-        raise ValueError(raw)
-    return raw
-
-
-def _reply_text(raw: str) -> str:
-    if not raw.strip() or len(raw.encode()) > TEXT_LIMIT_BYTES:
-        raise ValueError(raw)
-    return raw
-
-
-def _log_level(raw: str) -> str:
-    return str(_one_of("DEBUG", "INFO", "WARNING", "ERROR")(raw.upper()))
-
-
-def _flag(raw: str) -> bool:
-    return bool(_one_of("0", "1")(raw) == "1")
-
-
-def _setting(check: Check, expected: str, default: Any = "", *, required: bool = False, secret: bool = False) -> Any:
+def _setting(
+    check: checks.Check, expected: str, default: Any = "", *, required: bool = False, secret: bool = False
+) -> Any:
     """Describe one setting: how its text is checked, what an error says is expected, and what stands without it."""
     row = {"check": check, "expected": expected, "required": required, "secret": secret}
     return field(default=default, repr=not secret, metadata=row)
 
 
-_TOKEN = _pattern("[A-Za-z0-9]{3,32}")
+_TOKEN = checks.pattern("[A-Za-z0-9]{3,32}")
 _TOKEN_EXPECTED = "3 to 32 letters and digits, as on the account's basic-configuration page"  # noqa: S105 (a description)
 _AES_KEY_EXPECTED = "43 letters and digits, as on the account's basic-configuration page"
+_REPLY = checks.text(TEXT_LIMIT_BYTES)
 _REPLY_EXPECTED = f"a text of at most {TEXT_LIMIT_BYTES} bytes"
 _HTTP_EXPECTED = "https://HOST or http://HOST"
+_ACCOUNT = ("WECHAT_APPID", "WECHAT_APPSECRET", "WECHAT_API_BASE_URL", "WECHAT_SANDBOX")
 _HOST = r"(\[[\da-fA-F:]+\]|[\w.-]+)(:\d+)?"
 _CACHE_URL = (
     rf"memory://|uwsgi://[\w-]+|unix://([^@/\s]*@)?/\S+|memcached://{_HOST}"
@@ -103,46 +53,55 @@ class Settings:
 
     token: str = _setting(_TOKEN, _TOKEN_EXPECTED, required=True, secret=True)
     token_previous: str = _setting(_TOKEN, _TOKEN_EXPECTED, secret=True)
-    appid: str = _setting(_pattern("wx[0-9A-Za-z]{16}"), "wx and 16 letters and digits")
-    appsecret: str = _setting(_pattern("[0-9a-zA-Z]{32}"), "32 letters and digits", secret=True)
-    encrypt_mode: str = _setting(_one_of("normal", "compatible", "safe"), "normal, compatible or safe", "normal")
-    encoding_aes_key: str = _setting(_aes_key, _AES_KEY_EXPECTED, secret=True)
-    encoding_aes_key_previous: str = _setting(_aes_key, _AES_KEY_EXPECTED, secret=True)
-    path: str = _setting(_pattern(r"/[\w./-]*"), "a path that starts with /, of letters, digits and . _ - /", "/wechat")
-    handlers: str = _setting(_pattern(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"), "a module's name", "app.handlers")
-    default_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "你好，消息已收到")
-    error_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "出了点问题，请稍后再试")
-    busy_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "现在有点忙，请稍后再试")
-    late_reply: str = _setting(
-        _one_of("auto", "customer_service", "next_message"), "auto, customer_service or next_message", "auto"
+    appid: str = _setting(checks.pattern("wx[0-9A-Za-z]{16}"), "wx and 16 letters and digits")
+    appsecret: str = _setting(checks.pattern("[0-9a-zA-Z]{32}"), "32 letters and digits", secret=True)
+    encrypt_mode: str = _setting(checks.one_of("normal", "compatible", "safe"), "normal, compatible or safe", "normal")
+    encoding_aes_key: str = _setting(checks.aes_key, _AES_KEY_EXPECTED, secret=True)
+    encoding_aes_key_previous: str = _setting(checks.aes_key, _AES_KEY_EXPECTED, secret=True)
+    path: str = _setting(
+        checks.pattern(r"/[\w./-]*"), "a path that starts with /, of letters, digits and . _ - /", "/wechat"
     )
-    hold_reply: str = _setting(_reply_text, _REPLY_EXPECTED, "还在处理，稍后回复 1 查看结果")
-    pickup_word: str = _setting(_reply_text, _REPLY_EXPECTED, "1")
-    deliveries: int = _setting(_whole_number(1, 10), "a whole number from 1 to 10", 3)
-    max_skew_seconds: int = _setting(_whole_number(1, 86400), "a whole number from 1 to 86400", 300)
-    session_seconds: int = _setting(_whole_number(1, 2592000), "a whole number from 1 to 2592000", 1800)
+    handlers: str = _setting(checks.pattern(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"), "a module's name", "app.handlers")
+    default_reply: str = _setting(_REPLY, _REPLY_EXPECTED, "你好，消息已收到")
+    error_reply: str = _setting(_REPLY, _REPLY_EXPECTED, "出了点问题，请稍后再试")
+    busy_reply: str = _setting(_REPLY, _REPLY_EXPECTED, "现在有点忙，请稍后再试")
+    late_reply: str = _setting(
+        checks.one_of("auto", "customer_service", "next_message"), "auto, customer_service or next_message", "auto"
+    )
+    hold_reply: str = _setting(_REPLY, _REPLY_EXPECTED, "还在处理，稍后回复 1 查看结果")
+    pickup_word: str = _setting(_REPLY, _REPLY_EXPECTED, "1")
+    deliveries: int = _setting(checks.whole_number(1, 10), "a whole number from 1 to 10", 3)
+    max_skew_seconds: int = _setting(checks.whole_number(1, 86400), "a whole number from 1 to 86400", 300)
+    session_seconds: int = _setting(checks.whole_number(1, 2592000), "a whole number from 1 to 2592000", 1800)
     cache_url: str = _setting(
-        _pattern(_CACHE_URL),
+        checks.pattern(_CACHE_URL),
         "uwsgi://NAME (a cache2 of uwsgi_wechat.ini), memory://, redis://HOST, rediss://HOST, unix:///SOCKET, "
         "redis+sentinel://HOST,HOST/SERVICE or memcached://HOST",
     )
     database_url: str = _setting(
-        _url("sqlite", "mysql+pymysql", "postgresql+psycopg", needs_host=False),
-        "a SQLAlchemy URL: sqlite:///, mysql+pymysql:// or postgresql+psycopg://",
+        checks.pattern(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?://\S*"),
+        "a SQLAlchemy URL: sqlite:///FILE, mysql://USER:PASSWORD@HOST/DATABASE or postgresql://…",
         "sqlite:///instance/wechat.db",
     )
-    api_base_url: str = _setting(_url("https", "http"), _HTTP_EXPECTED, "https://api.weixin.qq.com")
-    public_url: str = _setting(_url("https", "http"), _HTTP_EXPECTED)
-    admin_password: str = _setting(_pattern(".{8,}"), "at least 8 characters", secret=True)
-    sandbox: bool = _setting(_flag, "1, or nothing", False)
-    chat_base_url: str = _setting(_url("https", "http"), "https://HOST/v1 of an OpenAI-compatible service")
-    chat_api_key: str = _setting(_pattern("[!-~]+"), "visible ASCII characters", secret=True)
-    chat_model: str = _setting(_pattern(r"\S+"), "a model's name, without white space")
+    api_base_url: str = _setting(checks.url, _HTTP_EXPECTED, WECHAT_API_BASE_URL)
+    public_url: str = _setting(checks.url, _HTTP_EXPECTED)
+    jssdk_hosts: tuple[str, ...] = _setting(checks.hosts, "names of hosts, separated by commas", ())
+    secret_key: str = _setting(checks.pattern("[!-~]{32,}"), "at least 32 visible ASCII characters", secret=True)
+    admin_password: str = _setting(checks.pattern(".{8,}"), "at least 8 characters", secret=True)
+    sandbox: bool = _setting(checks.flag, "1, or nothing", False)
+    chat_base_url: str = _setting(checks.url, "https://HOST/v1 of an OpenAI-compatible service")
+    chat_api_key: str = _setting(checks.pattern("[!-~]+"), "visible ASCII characters", secret=True)
+    chat_model: str = _setting(checks.pattern(r"\S+"), "a model's name, without white space")
     chat_prompt: str = _setting(
         str, "a text", "你是微信公众号里的助手。用简短的纯文本回答，不超过 500 字，不用 Markdown。"
     )
-    log_level: str = _setting(_log_level, "DEBUG, INFO, WARNING or ERROR", "INFO")
-    log_format: str = _setting(_one_of("text", "json"), "text or json", "text")
+    log_level: str = _setting(checks.log_level, "DEBUG, INFO, WARNING or ERROR", "INFO")
+    log_format: str = _setting(checks.one_of("text", "json"), "text or json", "text")
+
+    @property
+    def has_api(self) -> bool:
+        """Tell whether WeChat's API can be called: it takes the appid and the secret."""
+        return bool(self.appid and self.appsecret)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -166,15 +125,22 @@ class Settings:
         return tuple(filter(None, (*values, *passwords, *map(unquote, passwords))))
 
 
-def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) -> Settings:
+def load(
+    environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env"), *, development: bool = False
+) -> Settings:
     """Read and check the settings; what ``environ`` says wins over the file ``dotenv``.
 
+    With ``development``, where no account is named, the sandbox's is taken.
     Raises ConfigError that names every wrong setting at once.
     """
     problems: list[str] = []
     raw = {**_read_dotenv(dotenv, problems), **(os.environ if environ is None else environ)}
     known = {env_name(row): row for row in fields(Settings)}
     values = {row.name: _read(row, raw.get(name, ""), problems) for name, row in known.items()}
+    if development and not any(raw.get(name) for name in _ACCOUNT):
+        values["sandbox"] = True
+    if values["sandbox"]:
+        values |= _sandbox(values, raw)
     problems += _misspelt(raw, list(known)) + _wrong_together(values, raw)
     if problems:
         raise ConfigError.listing("the settings (environment and .env) are wrong", problems)
@@ -182,6 +148,19 @@ def load(environ: Mapping[str, str] | None = None, dotenv: Path = Path(".env")) 
         values["hold_reply"] = values["hold_reply"].replace(" 1 ", f" {values['pickup_word']} ")
     values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if _under_uwsgi() else "memory://")
     return Settings(**values)
+
+
+def _sandbox(values: Mapping[str, Any], raw: Mapping[str, str]) -> dict[str, str]:
+    """Return the account that the sandbox plays in this service, where the settings name none."""
+    if values["appid"] or values["appsecret"]:
+        return {}
+    host = raw.get("HOST", "127.0.0.1")
+    url = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{raw.get('PORT') or '8111'}"  # noqa: S104
+    account = {"appid": SANDBOX_APPID, "public_url": values["public_url"] or url}
+    account["appsecret"] = hashlib.blake2b(values["token"].encode(), digest_size=16).hexdigest()
+    if not raw.get("WECHAT_API_BASE_URL") and not _under_uwsgi():  # a production start names it
+        account["api_base_url"] = url + SANDBOX_API_PATH
+    return account
 
 
 def env_name(row: "Field[Any]") -> str:
@@ -238,9 +217,9 @@ def _wrong_together(values: Mapping[str, Any], raw: Mapping[str, str]) -> list[s
         )
     if values["encrypt_mode"] == "normal":
         return problems
-    needed = ("WECHAT_APPID", "WECHAT_ENCODING_AES_KEY")
+    missing = [name for name in ("appid", "encoding_aes_key") if not values[name]]
     mode = f"WECHAT_ENCRYPT_MODE={values['encrypt_mode']}"
-    return problems + [f"{name} is missing; {mode} cannot work without it" for name in needed if not raw.get(name)]
+    return problems + [f"{_PREFIX}{name.upper()} is missing; {mode} cannot work without it" for name in missing]
 
 
 def _under_uwsgi() -> bool:

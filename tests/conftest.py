@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask_migrate import upgrade
 
 from app import config
+from app.store import db, open_store
 from tests.actors import Account
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN
 
@@ -17,12 +20,27 @@ LONG = ("bench", "faults", "load")
 SEALED = {"WECHAT_APPID": APPID, "WECHAT_ENCODING_AES_KEY": AES_KEY}
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A SQLite file that is up to date, to be copied: migrating one for each test would take its time."""
+    path, app = tmp_path_factory.mktemp("database") / "wechat.db", Flask("empty")
+    open_store(app, f"sqlite:///{path}")
+    with app.app_context():
+        upgrade()
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.engine.dispose()
+    return path.read_bytes()
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., config.Settings]:
+def settings(tmp_path: Path, empty_database: bytes) -> Callable[..., config.Settings]:
     """Return a function that loads settings from its arguments alone: ``settings(WECHAT_PATH="/x")``."""
+    (tmp_path / "wechat.db").write_bytes(empty_database)
 
     def load(**environ: str) -> config.Settings:
-        given = {"WECHAT_TOKEN": TOKEN, "WECHAT_CACHE_URL": "memory://"} | environ
+        own = {"WECHAT_CACHE_URL": "memory://", "WECHAT_DATABASE_URL": f"sqlite:///{tmp_path}/wechat.db"}
+        given = {"WECHAT_TOKEN": TOKEN, **own} | environ
         return config.load(given, tmp_path / "no.env")
 
     return load

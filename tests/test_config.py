@@ -83,7 +83,7 @@ def test_a_missing_token_is_named(tmp_path: Path) -> None:
         ("WECHAT_SESSION_SECONDS", "٣"),
         ("WECHAT_API_BASE_URL", "api.weixin.qq.com"),
         ("WECHAT_PUBLIC_URL", "https://"),
-        ("WECHAT_DATABASE_URL", "oracle://x"),
+        ("WECHAT_DATABASE_URL", "wechat.db"),
         ("WECHAT_SANDBOX", "yes"),
         ("WECHAT_LOG_LEVEL", "LOUD"),
         ("WECHAT_LOG_FORMAT", "xml"),

@@ -14,6 +14,7 @@ from tests.servers import ROOT
 # Who may import whom: a lower number is imported by a higher one; `callback` is its own steps.
 ORDER = {
     "errors": 0,
+    "checks": 0,
     "config": 1,
     "backends": 1,
     "cache": 2,
@@ -23,7 +24,7 @@ ORDER = {
     "handlers": 4,
     "sandbox": 4,
 }
-DOORS = {"cli", "oauth", "console"}
+DOORS = {"cli", "oauth", "jssdk", "console"}
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 DOCUMENTS = ["README.md", "README.zh-CN.md", ".env.example"]
 SETTINGS = [config.env_name(row) for row in fields(config.Settings)]
@@ -102,7 +103,7 @@ def test_both_readmes_have_the_same_sections_and_commands() -> None:
 def test_public_functions_and_classes_have_a_docstring() -> None:
     bare = []
     for path in SOURCES:
-        if path.name == "samples.py":  # read in a minute: their names say it
+        if path.name == "samples.py" or "versions" in path.parts:  # read in a minute: their names say it
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

@@ -45,6 +45,11 @@ class Table:
                 return handler
         return self._exact.get(msg_type, self._exact.get("*"))
 
+    def takes_click(self, key: str) -> bool:
+        """Return whether a row is there for the click on ``key``, other than those for any event."""
+        in_patterns = any(kind == "event" and pattern.fullmatch("click") for kind, pattern, _ in self._patterns)
+        return in_patterns or not self._exact.keys().isdisjoint((("event", "click", key), ("event", "click")))
+
     def call(self, handler: Handler | None, message: Any) -> Any:
         """Return what the middleware and, inside it, ``handler`` make of ``message``; no handler makes None.
 

@@ -13,14 +13,18 @@ from app.cache import Cache, to_json
 from app.callback.render import render
 from app.callback.watch import Watch
 from app.config import Settings
+from app.errors import ApiError
 
-SendLate = Callable[[str, Any], None]
+SendLate = Callable[[str, Any], object]
 """``send_late(openid, reply)`` sends what a handler returned, and raises when that failed for good."""
 
 _KEEP_SECONDS = 48 * 3600
 # A handler that has not ended by then is not waited for by the pickup word.
 _EXPECT_SECONDS = 600
-_CLOSED_SECONDS = 600
+# How long no customer-service message is tried after one failed: WeChat says that the account may not, or else.
+_CLOSED_SECONDS = {48001: 3600, None: 60}
+_CLOSED_OTHERWISE_SECONDS = 600
+_FAN_ONLY = (45015, 45047)
 _LOCK_SECONDS = 3
 _LOCK_POLL_SECONDS = 0.05
 logger = logging.getLogger("wechat.late")
@@ -79,13 +83,13 @@ class Late:
 
     def send(self, key: str, message: Any, answer: Answer) -> None:
         """Send the late answer, or keep it for the pickup word where that is not allowed or fails."""
-        way = "none"  # a handler that returned None
-        if answer.xml:
-            way = "customer_service" if self._sent(message, answer) else "next_message"
-        if way == "next_message":
-            self._keep(key, message, answer)
+        unsent = self._unsent(message, answer) if answer.xml else None
+        if unsent:
+            self._keep(key, message, unsent)
         else:
             self.unexpect(key, message)
+        # "none" for a handler that returned None
+        way = "next_message" if unsent else "customer_service" if answer.xml else "none"
         fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
         logger.info("late answer", extra={"fields": fields})
 
@@ -112,16 +116,25 @@ class Late:
             return False
         return self._settings.late_reply == "customer_service" or self._cache.get(self._closed_key()) is None
 
-    def _sent(self, message: Any, answer: Answer) -> bool:
+    def _unsent(self, message: Any, answer: Answer) -> Answer | None:
+        """Send the answer, and return what of it could not be sent."""
         if self._send_late is None or answer.value is None or not self._by_itself():
-            return False
+            return answer
         try:
             self._send_late(message.openid, answer.value)
+        except ApiError as error:
+            logger.warning("the customer-service message failed; the answer waits for the pickup word: %s", error)
+            if error.errcode not in _FAN_ONLY:
+                self._close(_CLOSED_SECONDS.get(error.errcode, _CLOSED_OTHERWISE_SECONDS))
+            return answer if error.unsent is None else answer._replace(value=error.unsent)
         except Exception:  # whatever it was, the answer must not be lost with it
             logger.exception("the customer-service message failed; the answer waits for the pickup word")
-            self._cache.set(self._closed_key(), "true", _CLOSED_SECONDS)
-            return False
-        return True
+            self._close(_CLOSED_OTHERWISE_SECONDS)
+            return answer
+        return None
+
+    def _close(self, seconds: int) -> None:
+        self._cache.set(self._closed_key(), "true", seconds)
 
     def _keep(self, key: str, message: Any, answer: Answer) -> None:
         xml = answer.xml

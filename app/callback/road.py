@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import log
 from app.cache import Cache
@@ -22,15 +22,26 @@ from app.config import Settings
 from app.errors import BadMessage, BadReply, Busy
 
 _KEEP_SECONDS = 60
+_LEAVING = ("unsubscribe", "user_authorization_revoke")
+Note = Callable[[Any], None]
 logger = logging.getLogger("wechat")
+
+
+class Beside(NamedTuple):
+    """What others do beside the road: send a late answer, and note each message before and after its handler."""
+
+    send_late: SendLate | None = None
+    arrived: Note | None = None
+    handled: Note | None = None
 
 
 class Road:
     """The steps, wired for one account. ``receive`` is the road; ``threads`` take requests in this process."""
 
     def __init__(
-        self, settings: Settings, cache: Cache, table: Table, threads: int, send_late: SendLate | None = None
+        self, settings: Settings, cache: Cache, table: Table, threads: int, beside: Beside | None = None
     ) -> None:
+        self._beside = beside = beside or Beside()
         self._settings = settings
         self._cache = cache
         self._table = table
@@ -41,7 +52,7 @@ class Road:
         # A signature that is still good must not run its message again, nor may a delivery that is still to come.
         keep_seconds = max(self._verifier.usable_seconds, _KEEP_SECONDS)
         watch = Watch(cache)
-        self._late = Late(settings, cache, watch, send_late)
+        self._late = Late(settings, cache, watch, beside.send_late)
         self._rendezvous = Rendezvous(cache, watch, self._late, settings.deliveries, keep_seconds)
 
     def verify(self, query: Mapping[str, str]) -> str:
@@ -74,6 +85,7 @@ class Road:
 
     def _handle(self, message: Any) -> Answer:
         """Return the handler's answer, or what stands in for it. Nothing that a handler does gets past this."""
+        _note(self._beside.arrived, message)
         if collected := self._late.collect(message):
             return collected
         name, session = "-", Session(self._cache, message.openid, self._settings.session_seconds)
@@ -95,13 +107,22 @@ class Road:
                 logger.warning("no row of HANDLERS takes this message; to answer it, add: %s", row_for(message))
             return Answer(xml, "replied" if xml else "unhandled" if handler is None else "silent", name, value)
         finally:
-            if message.event == "unsubscribe":
+            if message.event in _LEAVING:
                 session.delete()
                 self._late.forget(message.openid)
+            _note(self._beside.handled, message)
         return self._instead(self._settings.error_reply, message, "failed", name)
 
     def _instead(self, text: str, message: Any, outcome: str, name: str) -> Answer:
         return Answer(render(text, message, int(time.time())), outcome, name, text)
+
+
+def _note(note: Note | None, message: Any) -> None:
+    if note:
+        try:
+            note(message)
+        except Exception:  # what is beside the road must not cost the answer
+            logger.exception("message %s is not noted", _message_id(message))
 
 
 def _log_line(message: Any, answer: Answer, delivery: int, started: float) -> None:

@@ -1,11 +1,10 @@
-"""The operator's door in the shell: ``flask wechat ...``."""
+"""A fan in the shell, and the handler table."""
 
 import inspect
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +15,36 @@ from app.callback.dispatch import Table, handler_name
 from app.callback.parse import parse
 from app.callback.seal import Seal
 from app.config import Settings
-from app.errors import BadMessage, ConfigError
+from app.errors import BadMessage
+from app.sandbox.api import STATE_FILE
+from app.sandbox.login import OPENID
 from app.sandbox.phone import Phone, event_message, renewed, text_message
+from app.sandbox.wechat import WeChat
 
-_OPENID = "oFanInTheShell00000000000000"
 Command = Callable[..., None]
 
 
-@contextmanager
-def plain_config_errors() -> Iterator[None]:
-    """Show a ConfigError without its traceback where the start was asked for in the shell."""
-    try:
-        yield
-    except ConfigError as error:
-        if not in_shell():
-            raise
-        raise click.ClickException(str(error)) from error
-
-
-def in_shell() -> bool:
-    """Tell whether a ``flask`` command is what this process runs."""
-    return click.get_current_context(silent=True) is not None
-
-
-def wechat_commands(settings: Settings, table: Table) -> click.Group:
-    """Return the group ``wechat`` for ``app.cli``."""
-
-    @click.group("wechat")
-    def group() -> None:
-        """Play a fan of the account, and look at what it answers."""
-
+def commands(settings: Settings, table: Table) -> list[click.Command]:
+    """Return ``say``, ``event``, ``send`` and ``handlers``."""
     fan = _fan_options(settings)
 
-    @group.command()
+    @click.command()
     @click.argument("text")
     @fan
     def say(text: str, openid: str | None, url: str, mode: str) -> None:
         """Send TEXT as a fan and print the reply."""
-        _deliver(settings, text_message(openid or _OPENID, text), url, mode)
+        _deliver(settings, text_message(openid or OPENID, text), url, mode)
 
-    @group.command()
+    @click.command()
     @click.argument("event")
     @click.option("--scene", help="The scene of the QR code that the fan scanned.")
     @click.option("--key", help="EventKey: a menu button's key, or its URL.")
     @fan
     def event(event: str, scene: str | None, key: str | None, openid: str | None, url: str, mode: str) -> None:
         """Send EVENT (subscribe, scan, click, ...) as a fan and print the reply."""
-        _deliver(settings, event_message(openid or _OPENID, event, key, scene), url, mode)
+        _deliver(settings, event_message(openid or OPENID, event, key, scene), url, mode)
 
-    @group.command()
+    @click.command()
     @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
     @fan
     def send(file: Path, openid: str | None, url: str, mode: str) -> None:
@@ -75,12 +55,12 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
             raise click.ClickException(f"{file} is not UTF-8 text") from error
         _deliver(settings, message, url, mode)
 
-    @group.command()
+    @click.command()
     def handlers() -> None:
         """Print the handler table."""
         _print_table(table)
 
-    return group
+    return [say, event, send, handlers]
 
 
 def _fan_options(settings: Settings) -> Callable[[Command], Command]:
@@ -107,13 +87,15 @@ def _fan_options(settings: Settings) -> Callable[[Command], Command]:
 
 def _deliver(settings: Settings, message: str, url: str, mode: str) -> None:
     try:
-        openid = parse(xml.read(message.encode())).openid
+        parsed = parse(xml.read(message.encode()))
     except BadMessage as error:
         raise click.ClickException(f"this is no message: {error}") from error
     if mode != "normal" and not (settings.appid and settings.encoding_aes_key):
         raise click.ClickException(f"--mode {mode} needs WECHAT_APPID and WECHAT_ENCODING_AES_KEY")
     seal = None if mode == "normal" else Seal(settings.encoding_aes_key, settings.appid)
-    with Phone(url, settings.token, openid, mode, seal) as phone:
+    if settings.sandbox:  # what WeChat itself would know
+        WeChat(settings.appid, settings.appsecret, STATE_FILE).heard(parsed.openid, parsed.event)
+    with Phone(url, settings.token, parsed.openid, mode, seal) as phone:
         outcome = phone.deliver(message)
     click.echo(outcome.shown or "(silence)")
     deliveries = "1 delivery" if outcome.deliveries == 1 else f"{outcome.deliveries} deliveries"

@@ -1,0 +1,80 @@
+"""When WeChat says that no call will do for now, none is made for a growing while, by any process."""
+
+import json
+import logging
+import re
+import time
+from typing import NamedTuple
+
+from app.cache import Cache, to_json
+from app.errors import ApiError
+
+_ACCOUNT = "account"
+_QUOTA_USED_UP = 45009
+# By errcode: what to do. All but the quota, which is a path's own, concern every call.
+_TODO = {
+    40125: "compare WECHAT_APPSECRET with the account's page (设置与开发 → 基本配置), then reload",
+    40164: "put {address} on the IP white list (IP白名单) of the account's page (设置与开发 → 基本配置)",
+    40243: "thaw the AppSecret (解冻) on the account's page (设置与开发 → 基本配置)",
+    _QUOTA_USED_UP: "wait until midnight in Beijing, or clear it once: get_client().clear_quota()",
+}
+_FIRST_SECONDS = 30
+_LONGEST_SECONDS = {_QUOTA_USED_UP: 3600}
+_LONGEST = 600
+_ADDRESS = re.compile(r"(?<![\w.:])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.])")
+logger = logging.getLogger("wechat.api")
+
+
+class _Pause(NamedTuple):
+    errcode: int
+    errmsg: str
+    rid: str
+    until: float
+    times: int
+
+
+class Pauses:
+    """The pauses of one account; ``name`` tells this secret and API from others in the same cache."""
+
+    def __init__(self, cache: Cache, name: str) -> None:
+        self._cache = cache
+        self._name = name
+
+    def check(self, path: str) -> bool:
+        """Return whether a call of ``path`` is the first after a pause. Raises ApiError while it lasts."""
+        pauses = list(filter(None, map(self._read, (_ACCOUNT, path))))
+        for pause in pauses:
+            if time.time() < pause.until:
+                again = time.strftime("%H:%M:%S", time.localtime(pause.until))
+                raise ApiError(pause.errcode, f"{pause.errmsg} (WeChat is not asked again before {again})", pause.rid)
+        return bool(pauses)
+
+    def end(self, path: str) -> None:
+        """Forget the pauses: the call of ``path`` went well."""
+        for scope in (_ACCOUNT, path):
+            self._cache.delete(self._key(scope))
+
+    def begin(self, path: str, error: ApiError) -> None:
+        """Pause after ``error`` where it calls for that, and say in the log what to do."""
+        errcode = error.errcode
+        if errcode not in _TODO:
+            return
+        scope = path if errcode == _QUOTA_USED_UP else _ACCOUNT
+        before = self._read(scope)
+        if before and time.time() < before.until:  # another call was under way
+            return
+        times = before.times + 1 if before and before.errcode == errcode else 1
+        seconds = min(_FIRST_SECONDS * 2 ** (times - 1), _LONGEST_SECONDS.get(errcode, _LONGEST))
+        pause = _Pause(errcode, error.errmsg, error.rid, time.time() + seconds, times)
+        self._cache.set(self._key(scope), to_json(pause), 3 * seconds)
+        found = _ADDRESS.search(error.errmsg)
+        todo = _TODO[errcode].format(address=found[1] if found else "this server's address")
+        what = "all calls pause" if scope == _ACCOUNT else f"calls of {path} pause"
+        logger.error("%s for %d s: %s. To do: %s", what, seconds, error, todo)
+
+    def _read(self, scope: str) -> _Pause | None:
+        kept = self._cache.get(self._key(scope))
+        return _Pause(*json.loads(kept)) if kept else None
+
+    def _key(self, scope: str) -> str:
+        return self._cache.key("pause", self._name, scope)

@@ -1,0 +1,31 @@
+"""The group ``flask wechat``: what each command is called and where it is."""
+
+import click
+
+from app.callback.dispatch import Table
+from app.cli import fan, menu, message, qrcode, sandbox
+from app.config import Settings
+
+_OF_THE_API = ("menu", "qrcode", "message")
+
+
+def wechat_commands(settings: Settings, table: Table) -> click.Group:
+    """Return the group ``wechat`` for ``app.cli``."""
+
+    @click.group("wechat")
+    @click.pass_context
+    def group(context: click.Context) -> None:
+        """Play a fan of the account, look at what it answers, and run the account."""
+        if settings.sandbox and context.invoked_subcommand in _OF_THE_API:
+            click.echo(f"-- WeChat is played locally by {settings.api_base_url}; nothing reaches a fan", err=True)
+
+    for command in (
+        *fan.commands(settings, table),
+        menu.group(table),
+        qrcode.group(),
+        *message.commands(settings),
+    ):
+        group.add_command(command)
+    if settings.sandbox:
+        group.add_command(sandbox.group(settings))
+    return group

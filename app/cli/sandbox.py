@@ -1,0 +1,63 @@
+"""``flask wechat sandbox``: what WeChat, played locally, was asked, and faults that it plays."""
+
+import json
+import time
+
+import click
+
+from app.config import Settings
+from app.sandbox.api import STATE_FILE
+from app.sandbox.wechat import WeChat
+
+
+def group(settings: Settings) -> click.Group:
+    """Return the group ``sandbox``."""
+    group = click.Group("sandbox", help="WeChat's API, played locally: what it was asked, and faults at will.")
+
+    def wechat() -> WeChat:
+        return WeChat(settings.appid, settings.appsecret, STATE_FILE)
+
+    @group.command()
+    def calls() -> None:
+        """List the calls so far, without token and secret."""
+        for call in wechat().calls:
+            when = time.strftime("%H:%M:%S", time.localtime(call["at"]))
+            body = json.dumps(call["body"] or call["query"], ensure_ascii=False)
+            click.echo(f"{when}  {call['errcode']:>5}  {call['method']} {call['path']}  {body}")
+
+    @group.command()
+    @click.argument("path")
+    @click.argument("errcode", type=int, required=False)
+    @click.option("--stall", "seconds", type=float, help="Answer only after so many seconds.")
+    @click.option("--cut", is_flag=True, help="Cut the connection.")
+    @click.option("--html", is_flag=True, help="Answer with a page of HTML.")
+    @click.option("--times", type=int, default=0, help="For the next TIMES calls; without it, until heal.")
+    def fail(path: str, errcode: int | None, seconds: float | None, cut: bool, html: bool, times: int) -> None:
+        """Let calls of PATH (/cgi-bin/menu/create, or "*" for any) fail with ERRCODE, or as an option says."""
+        kind = "cut" if cut else "html" if html else "stall" if seconds else "errcode"
+        if kind == "errcode" and not errcode:
+            raise click.UsageError("expected an ERRCODE, --stall, --cut or --html")
+        wechat().fail(path, kind, errcode=errcode or 0, seconds=seconds or 0, times=times)
+
+    @group.command()
+    def heal() -> None:
+        """End all faults."""
+        wechat().heal()
+
+    @group.command("revoke-token")
+    def revoke_token() -> None:
+        """Make the access token bad, as another program's forced refresh does."""
+        wechat().revoke_token()
+
+    @group.command("expire-token")
+    def expire_token() -> None:
+        """Let the access token end now."""
+        wechat().expire_token()
+
+    @group.command("close-window")
+    @click.argument("openid")
+    def close_window(openid: str) -> None:
+        """Let no customer-service message follow what OPENID did so far."""
+        wechat().close_window(openid)
+
+    return group

@@ -1,0 +1,232 @@
+"""The door of the fan's browser: login by WeChat for pages that need to know who looks at them."""
+
+import functools
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface
+
+from app.api import get_api
+from app.api.client import Client
+from app.cache import to_json
+from app.config import Settings
+from app.errors import ApiError, StoreError
+from app.store.fans import find_fan, keep_fan
+
+BASE, USERINFO = "snsapi_base", "snsapi_userinfo"
+_AUTHORIZE_URL = "https://open.weixin.qq.com"
+_AUTHORIZE_PATH = "/connect/oauth2/authorize"
+_API = "https://api.weixin.qq.com"
+_LOGGED_IN_FOR = timedelta(days=30)
+_LOGIN_SECONDS = 900
+_MOST_LOGINS = 5  # at once, in the tabs of one browser
+# A path on this site, and no second slash that would make it another's; browsers take \ for /.
+_OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
+# The code is wrong, used, missing or expired: a new login helps.
+_BAD_CODE = (40029, 40163, 41008, 42003)
+_PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><body style="font-family:sans-serif;max-width:24em;margin:3em auto;padding:0 1em">
+<p>{text}</p></body></html>"""
+logger = logging.getLogger("wechat.oauth")
+
+
+class LoggedIn(NamedTuple):
+    """The fan who looks at the page, in ``g.fan``; what the scope or WeChat did not tell is None.
+
+    A snapshot user looks at a page without having agreed to anything: the openid is a virtual one, and is not kept.
+    """
+
+    openid: str
+    is_snapshotuser: bool = False
+    unionid: str | None = None
+    nickname: str | None = None
+    headimgurl: str | None = None
+
+
+def add_login(app: Flask, settings: Settings) -> None:
+    """Put ``/oauth/login`` and ``/oauth/callback`` on ``app``, and let its cookies be signed and closed to others."""
+    app.secret_key = settings.secret_key or _derived_key(settings.appsecret)
+    app.session_interface = _Sessions(settings.path)
+    app.config.update(
+        SESSION_COOKIE_NAME=f"wechat_{settings.appid}",
+        SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=_LOGGED_IN_FOR,
+    )
+    pages = Blueprint("oauth", __name__, url_prefix="/oauth")
+    pages.add_url_rule("/login", view_func=login)
+    pages.add_url_rule("/callback", view_func=callback)
+    pages.after_request(_kept_by_nobody)
+    app.register_blueprint(pages)
+
+
+def openid_required(scope: str = BASE) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a page be seen by fans who are logged in, as ``g.fan``; others are sent to log in and come back.
+
+    ``scope`` is snsapi_base (the openid, without asking) or snsapi_userinfo (nickname and picture, WeChat asks).
+    A request that is no GET is answered with 401 instead.
+    """
+    if scope not in (BASE, USERINFO):
+        raise ValueError(f"scope is {scope!r}; expected {BASE} or {USERINFO}")
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            g.fan = _fan(scope)
+            if g.fan is not None:
+                return view(*args, **kwargs)
+            if request.method not in ("GET", "HEAD"):
+                abort(401)
+            return redirect(url_for("oauth.login", next=request.full_path.rstrip("?"), scope=scope))
+
+        return guarded
+
+    return decorate
+
+
+def login() -> Any:
+    """GET /oauth/login?next=PATH&scope=SCOPE: send the browser to WeChat."""
+    settings = get_api().settings
+    target, scope = request.args.get("next", "/"), request.args.get("scope", BASE)
+    if target.startswith(f"{settings.public_url}/"):
+        target = target[len(settings.public_url) :]
+    if not _OWN_PATH.fullmatch(target) or target.startswith(url_for("oauth.login").removesuffix("login")):
+        return _page(400, "next 不是本站的地址 / next must be a path of this site")
+    if scope not in (BASE, USERINFO):
+        return _page(400, f"scope 只能是 {BASE} 或 {USERINFO} / scope must be one of the two")
+    missing = [
+        name for name in ("WECHAT_APPID", "WECHAT_APPSECRET", "WECHAT_PUBLIC_URL") if not current_app.config[name]
+    ]
+    if missing:
+        logger.error("nobody can log in: %s missing", " and ".join(missing))
+        return _page(503, "登录尚未配置 / login is not set up")
+    return _to_wechat(settings, target, scope, again=request.args.get("again") == "1")
+
+
+def callback() -> Any:
+    """GET /oauth/callback?code=CODE&state=STATE: log the fan in whom WeChat sends back, and go on to the page."""
+    api, state = get_api(), request.args.get("state", "")
+    target, scope, since = session.get("logins", {}).get(state, ("", "", 0))
+    is_again = state.startswith("1")
+    if not target or time.time() - since > _LOGIN_SECONDS:
+        if "fan" in session and target:
+            return redirect(target)
+        return _once_more(target or "/", scope or BASE, is_again)
+    mine = to_json(secrets.token_hex(6))
+    if api.cache.claim(api.cache.key("oauth", state), mine, _LOGIN_SECONDS) != mine:  # the page was loaded again
+        return redirect(target) if _fan(scope) else _once_more(target, scope, is_again)
+    if not (code := request.args.get("code", "")):
+        return _page(403, "你取消了登录 / you did not log in", target, scope)
+    try:
+        fan, kept_scope = _ask(api.client, code)
+        if not fan.is_snapshotuser:
+            keep_fan(api.settings.appid, fan.openid, fan._asdict())
+    except ApiError as error:
+        logger.warning("a login failed: %s", error)
+        if error.errcode in _BAD_CODE:
+            return _once_more(target, scope, is_again)
+        return _page(503, "微信暂时没有回应，请重试 / WeChat does not answer just now", target, scope)
+    except StoreError as error:
+        logger.error("a login failed: %s", error)
+        return _page(503, "暂时无法登录，请稍后重试 / nobody can log in just now", target, scope)
+    session["fan"] = {"openid": fan.openid, "scope": kept_scope, "snapshot": fan.is_snapshotuser}
+    session.permanent = True
+    return redirect(target)
+
+
+def _to_wechat(settings: Settings, target: str, scope: str, *, again: bool) -> Any:
+    # https://developers.weixin.qq.com/doc/offiaccount/OA_Web_Apps/Wechat_webpage_authorization.html
+    state = f"{int(again)}{secrets.token_hex(16)}"
+    logins = [*session.get("logins", {}).items(), (state, [target, scope, int(time.time())])]
+    session["logins"] = dict(logins[-_MOST_LOGINS:])
+    query = {  # in this order: WeChat's page is particular about it
+        "appid": settings.appid,
+        "redirect_uri": f"{settings.public_url}{url_for('oauth.callback')}",
+        "response_type": "code",
+        "scope": scope,
+        "state": state,
+    }
+    base = settings.api_base_url if settings.sandbox else _AUTHORIZE_URL
+    return redirect(f"{base}{_AUTHORIZE_PATH}?{urlencode(query, quote_via=quote, safe='')}#wechat_redirect")
+
+
+def _once_more(target: str, scope: str, is_again: bool) -> Any:
+    """Start a clean new login, once: a browser that takes no cookies would go round for ever."""
+    if is_again:
+        return _page(403, "登录失败：请允许 Cookie 后重试 / login failed: please allow cookies", target, scope)
+    return redirect(url_for("oauth.login", next=target, scope=scope, again="1"))
+
+
+def _ask(client: Client, code: str) -> tuple[LoggedIn, str]:
+    """Return the fan whom ``code`` stands for, and the scope. Raises ApiError."""
+    given = {"appid": client.appid, "secret": client.secret, "code": code, "grant_type": "authorization_code"}
+    said = client.without_token("get", f"{_API}/sns/oauth2/access_token", params=given)
+    openid, scope, is_snapshot = (
+        str(said.get("openid", "")),
+        str(said.get("scope", BASE)),
+        said.get("is_snapshotuser") == 1,
+    )
+    if not openid:
+        raise ApiError(None, "WeChat's answer holds no openid")
+    profile = {}
+    if scope == USERINFO:
+        wanted = {"access_token": said["access_token"], "openid": openid, "lang": "zh_CN"}
+        profile = client.without_token("get", f"{_API}/sns/userinfo", params=wanted)
+    known = {name: profile.get(name) or said.get(name) for name in ("unionid", "nickname", "headimgurl")}
+    return LoggedIn(openid, is_snapshot, **known), scope
+
+
+def _fan(scope: str) -> LoggedIn | None:
+    """Return the fan who is logged in with at least ``scope``, and has not left since."""
+    known = session.get("fan")
+    if not known or (scope == USERINFO and known["scope"] != USERINFO):
+        return None
+    if known["snapshot"]:
+        return LoggedIn(known["openid"], is_snapshotuser=True)
+    try:
+        row = find_fan(get_api().settings.appid, known["openid"])
+    except StoreError as error:
+        logger.error("a page for fans cannot be shown: %s", error)
+        abort(503)
+    return LoggedIn(row.openid, False, row.unionid, row.nickname, row.headimgurl) if row else None
+
+
+def _page(status: int, text: str, target: str = "", scope: str = BASE) -> Response:
+    if target:
+        again = url_for("oauth.login", next=target, scope=scope).replace("&", "&amp;").replace('"', "&quot;")
+        text += f'</p><p><a href="{again}">重新登录 / log in again</a>'
+    return Response(_PAGE.format(title="登录", text=text), status, content_type="text/html; charset=utf-8")
+
+
+def _kept_by_nobody(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Referrer-Policy"] = "no-referrer"  # the address holds the code
+    return response
+
+
+def _derived_key(appsecret: str) -> str | None:
+    """Return a key for cookies where WECHAT_SECRET_KEY is not set: as secret as the AppSecret, and changed with it."""
+    return hmac.new(appsecret.encode(), b"cookies of the login", hashlib.sha256).hexdigest() if appsecret else None
+
+
+class _Sessions(SecureCookieSessionInterface):
+    """Flask's, but not for the callback: WeChat's server has no cookies, and looking for them takes time."""
+
+    def __init__(self, callback_path: str) -> None:
+        self._callback_path = callback_path
+
+    def open_session(self, app: Flask, request: Any) -> Any:
+        if request.environ.get("PATH_INFO") == self._callback_path:
+            return None
+        return super().open_session(app, request)

@@ -1,0 +1,140 @@
+"""api.weixin.qq.com, played locally: the routes, and the one place where a refusal becomes WeChat's JSON."""
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask, Response, abort, redirect, render_template_string, request
+
+from app.config import SANDBOX_API_PATH, Settings
+from app.sandbox.endpoints import ENDPOINTS, WITHOUT_TOKEN
+from app.sandbox.login import OPENID, check_page, return_address
+from app.sandbox.wechat import Call, Refusal, WeChat
+
+STATE_FILE = Path("instance/sandbox.db")
+_LOCAL = ("127.0.0.1", "::1", "")
+_SECRET_NAMES = ("access_token", "secret")
+_HTML = "<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
+_PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>微信登录（本地模拟）</title><body style="font-family:sans-serif;max-width:24em;margin:2em auto;padding:0 1em">
+<h1 style="font-size:1.2em">微信登录（本地模拟）<br><small>WeChat login, played locally</small></h1>
+<p>“{{ openid }}” 允许此公众号获取昵称、头像？</p>
+<form method="post">{% for name, value in query.items() %}<input type="hidden" name="{{ name }}" value="{{ value }}">
+{% endfor %}<button name="choice" value="allow">允许 / Allow</button>
+<button name="choice" value="snapshot">快照页用户 / As a snapshot user</button>
+<button name="choice" value="refuse">拒绝 / Refuse</button></form></body></html>"""
+
+
+def mount_sandbox(app: Flask, settings: Settings) -> WeChat:
+    """Play WeChat's API for the account of ``settings`` in ``app`` itself."""
+    wechat = WeChat(settings.appid, settings.appsecret, STATE_FILE)
+    app.register_blueprint(sandbox_api(wechat), url_prefix=SANDBOX_API_PATH)
+    return wechat
+
+
+def sandbox_api(wechat: WeChat) -> Blueprint:
+    """Return the API of the account ``wechat`` as a blueprint, for this machine alone."""
+    blueprint = Blueprint("sandbox_api", __name__)
+
+    @blueprint.before_request
+    def local_only() -> None:
+        if request.remote_addr not in _LOCAL or "X-Forwarded-For" in request.headers:
+            abort(403)
+
+    @blueprint.route("/<path:path>", methods=["GET", "POST"])
+    def call(path: str) -> Response:
+        return _answered(wechat, _call(f"/{path}"))
+
+    @blueprint.route("/connect/oauth2/authorize", methods=["GET", "POST"])
+    def authorize() -> Any:
+        return _authorize(wechat)
+
+    return blueprint
+
+
+def _call(path: str) -> Call:
+    raw = request.get_data(cache=True) if not request.files else b""
+    body = request.get_json(force=True, silent=True) if raw else {}
+    files = {name: (file.filename or "", file.read()) for name, file in request.files.items()}
+    return Call(request.method, path, request.args.to_dict(), body if isinstance(body, dict) else {}, raw, files)
+
+
+def _answered(wechat: WeChat, call: Call) -> Response:
+    rid, errcode, errmsg = f"{int(time.time()):x}-{time.monotonic_ns():x}", 0, "ok"
+    fault = wechat.fault(call.path)
+    try:
+        answer = _played(fault) or _answer(wechat, call)
+    except Refusal as refusal:
+        errcode, errmsg = refusal.errcode, f"{refusal.errmsg} rid: {rid}"
+        answer = {}
+    body = {name: "***" if name in _SECRET_NAMES else value for name, value in call.body.items()}
+    query = {name: "***" if name in _SECRET_NAMES else value for name, value in call.query.items()}
+    said = {"method": call.method, "path": call.path, "query": query, "body": body}
+    wechat.state.add("call", {**said, "errcode": errcode, "errmsg": errmsg, "rid": rid})
+    if fault and fault["kind"] == "cut":
+        _cut()
+    if isinstance(answer, Response):
+        return answer
+    if isinstance(answer, tuple):
+        return Response(answer[0], content_type=answer[1])
+    text = json.dumps({"errcode": errcode, "errmsg": errmsg} | answer, ensure_ascii=False)
+    return Response(text, content_type="application/json; encoding=utf-8")
+
+
+def _answer(wechat: WeChat, call: Call) -> Any:
+    endpoint = ENDPOINTS.get((call.method, call.path))
+    if endpoint is None:
+        raise Refusal(43001 if ("GET", call.path) in ENDPOINTS else 40066, "invalid url or method")
+    with wechat.state.changed() as account:
+        if call.path not in WITHOUT_TOKEN:
+            wechat.check_token(account, call.query.get("access_token", ""))
+        wechat.count(account, call.path)
+        answer = endpoint(wechat, account, call)
+        unsaid = account.pop("unsaid", {})
+    if "kind" in unsaid:
+        wechat.state.add(unsaid["kind"], unsaid["data"])
+    elif "media" in unsaid:
+        media_id, media_type, name = unsaid["media"]
+        wechat.state.keep_media(media_id, media_type, name, call.files["media"][1])
+    return answer
+
+
+def _played(fault: dict[str, Any] | None) -> Response | None:
+    """Play the fault of this call, if there is one."""
+    if fault is None:
+        return None
+    if fault["kind"] == "errcode":
+        raise Refusal(fault["errcode"], fault.get("errmsg") or "asked for")
+    if fault["kind"] == "stall":
+        time.sleep(fault["seconds"])
+        return None
+    return Response(_HTML, status=502, content_type="text/html")
+
+
+def _cut() -> None:
+    """Break the connection without an answer."""
+    connection = request.environ.get("werkzeug.socket")
+    if connection is None and "uwsgi" in sys.modules:
+        connection = socket.socket(fileno=sys.modules["uwsgi"].connection_fd())
+        connection.shutdown(socket.SHUT_RDWR)
+        connection.detach()  # uWSGI closes it
+    elif connection is not None:
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _authorize(wechat: WeChat) -> Any:
+    query = request.values.to_dict()
+    choice = query.pop("choice", "")
+    openid = request.cookies.get("sandbox_openid", OPENID)
+    try:
+        check_page(wechat, query)
+        if choice == "refuse":
+            return Response("已取消 / Cancelled", content_type="text/plain; charset=utf-8")
+        if choice or query["scope"] == "snsapi_base":  # silently
+            return redirect(return_address(wechat, query, openid, snapshot=choice == "snapshot"))
+    except Refusal as refusal:
+        return Response(f"{refusal.errmsg} ({refusal.errcode})", 400, content_type="text/plain; charset=utf-8")
+    return render_template_string(_PAGE, query=query, openid=openid)

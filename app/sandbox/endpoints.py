@@ -1,0 +1,188 @@
+"""What each call of the API does, one function a call: ``ENDPOINTS`` names them by method and path."""
+
+import io
+import secrets
+import time
+from typing import Any
+
+import segno
+
+from app.sandbox import drafts, menus
+from app.sandbox.login import oauth_token, oauth_user
+from app.sandbox.wechat import Answer, Call, Endpoint, Refusal, WeChat
+
+_TEMPORARY_MOST_SECONDS = 2592000
+_MEDIA_SECONDS = 3 * 86400
+_TICKET_SECONDS = 7200
+_MEDIA_BYTES = {"image": 10 << 20, "voice": 2 << 20, "video": 10 << 20, "thumb": 64 << 10}
+
+
+def stable_token(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/stable_token."""
+    _check_account(wechat, call.body)
+    return wechat.new_token(account, force=bool(call.body.get("force_refresh")))
+
+
+def plain_token(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """GET /cgi-bin/token: a token apart from the stable one."""
+    _check_account(wechat, call.query)
+    account["plain_token"] = f"plain_{secrets.token_urlsafe(96)}"
+    return {"access_token": account["plain_token"], "expires_in": _TICKET_SECONDS}
+
+
+def ticket(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """GET /cgi-bin/ticket/getticket."""
+    kept = account.setdefault("ticket", {"value": f"ticket_{secrets.token_urlsafe(64)}", "ends": 0})
+    if kept["ends"] < time.time():
+        seconds = account.get("expires_in", _TICKET_SECONDS)
+        kept |= {"value": f"ticket_{secrets.token_urlsafe(64)}", "ends": time.time() + seconds}
+    return {"ticket": kept["value"], "expires_in": max(int(kept["ends"] - time.time()), 1)}
+
+
+def send_message(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/message/custom/send."""
+    # https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Service_Center_messages.html
+    message, now = call.body, time.time()
+    kind, openid = message.get("msgtype"), str(message.get("touser", ""))
+    if kind not in ("text", "image", "voice", "video", "music", "news", "mpnewsarticle", "msgmenu"):
+        raise Refusal(40008, "invalid message type")
+    if len(str(message.get("text", {}).get("content", "")).encode()) > 2048:
+        raise Refusal(45002, "content size out of limit")
+    if len(message.get("news", {}).get("articles", ())) > 1:
+        raise Refusal(45008, "article size out of limit")
+    windows = account.get("fans", {}).get(openid, {})
+    is_open = [window for window in windows.values() if window[0] > now]
+    if not is_open:
+        raise Refusal(45015, "response out of time limit or subscription is canceled")
+    usable = [window for window in is_open if window[1]]
+    if not usable:
+        raise Refusal(45047, "out of response count limit")
+    min(usable)[1] -= 1
+    account["unsaid"] = {"kind": "message", "data": message}
+    return {}
+
+
+def qrcode_create(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/qrcode/create."""
+    action, scene = call.body.get("action_name"), call.body.get("action_info", {}).get("scene", {})
+    is_limited = action in ("QR_LIMIT_SCENE", "QR_LIMIT_STR_SCENE")
+    if action in ("QR_SCENE", "QR_LIMIT_SCENE"):
+        number = scene.get("scene_id")
+        if not isinstance(number, int) or not 1 <= number <= (100_000 if is_limited else 2**32 - 1):
+            raise Refusal(40053, "invalid action info")
+    elif action not in ("QR_STR_SCENE", "QR_LIMIT_STR_SCENE") or not 1 <= len(str(scene.get("scene_str", ""))) <= 64:
+        raise Refusal(40053, "invalid action info")
+    answer: Answer = {"ticket": secrets.token_urlsafe(60), "url": f"http://weixin.qq.com/q/{secrets.token_urlsafe(15)}"}
+    account["codes_made"] = account.get("codes_made", 0) + is_limited
+    if not is_limited:
+        answer["expire_seconds"] = min(int(call.body.get("expire_seconds", 60)), _TEMPORARY_MOST_SECONDS)
+    account.setdefault("qrcodes", {})[answer["ticket"]] = answer["url"]
+    return answer
+
+
+def show_qrcode(wechat: WeChat, account: dict[str, Any], call: Call) -> Any:
+    """GET /cgi-bin/showqrcode on mp.weixin.qq.com: the picture."""
+    url = account.get("qrcodes", {}).get(call.query.get("ticket", ""))
+    if url is None:
+        raise Refusal(40083, "invalid ticket")
+    picture = io.BytesIO()
+    segno.make(url, micro=False).save(picture, kind="png", scale=10)
+    return picture.getvalue(), "image/png"
+
+
+def media_upload(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/media/upload."""
+    media_type = call.query.get("type", "")
+    if media_type not in _MEDIA_BYTES:
+        raise Refusal(40004, "invalid media type")
+    if "media" not in call.files or not call.files["media"][1]:
+        raise Refusal(41005, "media data missing")
+    name, data = call.files["media"]
+    if len(data) > _MEDIA_BYTES[media_type]:
+        raise Refusal(45001, "media size out of limit")
+    media_id = f"media_{secrets.token_urlsafe(40)}"
+    account.setdefault("media", {})[media_id] = time.time() + _MEDIA_SECONDS
+    account["unsaid"] = {"media": (media_id, media_type, name)}
+    return {"type": media_type, "media_id": media_id, "created_at": int(time.time())}
+
+
+def media_get(wechat: WeChat, account: dict[str, Any], call: Call) -> Any:
+    """GET /cgi-bin/media/get: the file."""
+    media_id = call.query.get("media_id", "")
+    found = wechat.state.media(media_id)
+    if found is None or account.get("media", {}).get(media_id, 0) < time.time():
+        raise Refusal(40007, "invalid media_id")
+    return found[1], "application/octet-stream"
+
+
+def clear_quota(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/clear_quota."""
+    if call.body.get("appid") != wechat.appid:
+        raise Refusal(40013, "invalid appid")
+    account.pop("used", None)
+    return {}
+
+
+def quota_get(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/openapi/quota/get."""
+    path = str(call.body.get("cgi_path"))
+    limit, used = account.get("limits", {}).get(path, 100_000), account.get("used", ["", {}])[1].get(path, 0)
+    return {"quota": {"daily_limit": limit, "used": used, "remain": max(limit - used, 0)}}
+
+
+def rid_get(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/openapi/rid/get."""
+    found = next((known for known in wechat.calls if known["rid"] == call.body.get("rid")), None)
+    if found is None:
+        raise Refusal(76001, "rid not found")
+    return {
+        "request": {"invoke_time": int(found["at"]), "request_url": found["path"], "response_body": found["errmsg"]}
+    }
+
+
+def nothing(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """Take what has no effect that a fan here could see."""
+    return {}
+
+
+def _check_account(wechat: WeChat, given: Any) -> None:
+    if given.get("appid") != wechat.appid:
+        raise Refusal(40013, "invalid appid")
+    if not secrets.compare_digest(str(given.get("secret")), wechat.secret):
+        raise Refusal(40125, "invalid appsecret")
+    if given.get("grant_type") != "client_credential":
+        raise Refusal(40002, "invalid grant_type")
+
+
+ENDPOINTS: dict[tuple[str, str], Endpoint] = {
+    ("POST", "/cgi-bin/stable_token"): stable_token,
+    ("GET", "/cgi-bin/token"): plain_token,
+    ("GET", "/cgi-bin/ticket/getticket"): ticket,
+    ("POST", "/cgi-bin/message/custom/send"): send_message,
+    ("POST", "/cgi-bin/menu/create"): menus.create,
+    ("GET", "/cgi-bin/menu/get"): menus.get,
+    ("GET", "/cgi-bin/menu/delete"): menus.delete,
+    ("POST", "/cgi-bin/menu/addconditional"): menus.add_conditional,
+    ("POST", "/cgi-bin/menu/delconditional"): menus.delete_conditional,
+    ("POST", "/cgi-bin/qrcode/create"): qrcode_create,
+    ("GET", "/cgi-bin/showqrcode"): show_qrcode,
+    ("POST", "/cgi-bin/media/upload"): media_upload,
+    ("GET", "/cgi-bin/media/get"): media_get,
+    ("POST", "/cgi-bin/clear_quota"): clear_quota,
+    ("POST", "/cgi-bin/openapi/quota/get"): quota_get,
+    ("POST", "/cgi-bin/openapi/rid/get"): rid_get,
+    ("GET", "/sns/oauth2/access_token"): oauth_token,
+    ("GET", "/sns/userinfo"): oauth_user,
+    **{("POST", f"/cgi-bin/draft/{name}"): call for name, call in drafts.DRAFT.items()},
+    ("GET", "/cgi-bin/draft/count"): drafts.count,
+    **{("POST", f"/cgi-bin/freepublish/{name}"): call for name, call in drafts.PUBLISHED.items()},
+    ("POST", "/cgi-bin/message/custom/typing"): nothing,
+    ("POST", "/cgi-bin/message/subscribe/bizsend"): nothing,
+}
+WITHOUT_TOKEN = {
+    "/cgi-bin/stable_token",
+    "/cgi-bin/token",
+    "/cgi-bin/showqrcode",
+    "/sns/oauth2/access_token",
+    "/sns/userinfo",
+}

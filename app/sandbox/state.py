@@ -1,0 +1,78 @@
+"""What the played WeChat remembers: in one SQLite file, so that all processes play the same account."""
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+_BUSY_SECONDS = 10
+_MOST_RECORDS = 10_000
+_TABLES = """
+    CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY CHECK (id = 1), data TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, at REAL NOT NULL,
+        data TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS media (id TEXT PRIMARY KEY, type TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL);
+    INSERT OR IGNORE INTO account VALUES (1, '{}');
+"""
+
+
+class State:
+    """The account's data as one dict, the records of calls and messages, and uploaded media."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT, 0o600))
+        with self._connected() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(_TABLES)
+
+    @contextmanager
+    def changed(self) -> Iterator[dict[str, Any]]:
+        """Give the account's dict to be read and changed, one caller of all processes at a time."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            before = connection.execute("SELECT data FROM account").fetchone()[0]
+            account: dict[str, Any] = json.loads(before)
+            yield account
+            after = json.dumps(account, ensure_ascii=False)
+            if after != before:
+                connection.execute("UPDATE account SET data = ?", (after,))
+            connection.commit()
+
+    def add(self, kind: str, data: dict[str, Any]) -> None:
+        """Record ``data``, with the time; the oldest records are forgotten."""
+        with self._connected() as connection:
+            row = (kind, time.time(), json.dumps(data, ensure_ascii=False))
+            last = connection.execute("INSERT INTO record (kind, at, data) VALUES (?, ?, ?)", row).lastrowid
+            connection.execute("DELETE FROM record WHERE id <= ?", ((last or 0) - _MOST_RECORDS,))
+            connection.commit()
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """Return what was recorded, the oldest first; ``at`` in each is in seconds since 1970."""
+        with self._connected() as connection:
+            rows = connection.execute("SELECT at, data FROM record WHERE kind = ? ORDER BY id", (kind,))
+            return [{"at": at, **json.loads(data)} for at, data in rows]
+
+    def keep_media(self, media_id: str, media_type: str, name: str, data: bytes) -> None:
+        """Keep an uploaded file."""
+        with self._connected() as connection:
+            connection.execute("INSERT INTO media VALUES (?, ?, ?, ?)", (media_id, media_type, name, data))
+            connection.commit()
+
+    def media(self, media_id: str) -> tuple[str, bytes] | None:
+        """Return the name and the content of an uploaded file, or None."""
+        with self._connected() as connection:
+            found = connection.execute("SELECT name, data FROM media WHERE id = ?", (media_id,)).fetchone()
+        return found and (str(found[0]), bytes(found[1]))
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        # One a call: it is used by many threads, and opening costs less than a request.
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
+            connection.execute("PRAGMA synchronous=OFF")
+            yield connection

@@ -1,0 +1,114 @@
+"""The database: what must outlive a restart. SQLite, MySQL or PostgreSQL, by its URL."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import MetaData, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from app.errors import ConfigError, StoreError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_DRIVERS = {
+    "sqlite+pysqlite": "sqlite",
+    "mysql": "mysql+pymysql",
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+}
+# A server that says nothing is not waited for longer than WeChat waits.
+_TIMEOUTS: dict[str, dict[str, Any]] = {
+    "sqlite": {"timeout": 5},
+    "mysql+pymysql": {"connect_timeout": 3, "read_timeout": 10, "write_timeout": 10},
+    "postgresql+psycopg": {"connect_timeout": 3, "tcp_user_timeout": 10000},
+}
+_POOL = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 5}
+_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+_EXPECTED = "sqlite:///FILE, mysql://USER:PASSWORD@HOST/DATABASE or postgresql://USER:PASSWORD@HOST/DATABASE"
+
+
+class Base(DeclarativeBase):
+    """What every table is."""
+
+    # Constraints have the same names everywhere, so that migrations can find them.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Base)
+
+
+def open_store(app: Flask, url: str) -> None:
+    """Put the database at ``url`` behind ``app``; nothing is connected yet. Raises ConfigError for a wrong URL."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # not from it: it quotes the URL with its password
+        raise ConfigError(f"WECHAT_DATABASE_URL cannot be read; expected {_EXPECTED}") from None
+    parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+    is_file = parsed.drivername.startswith("sqlite") and parsed.database not in (None, "", ":memory:")
+    if is_file:  # from the working directory, as .env is, not from Flask's instance folder
+        parsed = parsed.set(database=str(Path(parsed.database or "").absolute()))
+    connect_args = dict(_TIMEOUTS.get(parsed.drivername, {}))
+    if parsed.drivername == "mysql+pymysql" and parsed.password:
+        connect_args["password"] = parsed.password.encode()  # PyMySQL would take it for Latin-1, and fail
+    options: dict[str, Any] = {**_POOL, "connect_args": connect_args}
+    if parsed.drivername.startswith("mysql"):
+        # Its own default locks the gaps around a row that is not there: two who insert two rows would deadlock.
+        options["isolation_level"] = "READ COMMITTED"
+    app.config.update(SQLALCHEMY_DATABASE_URI=parsed, SQLALCHEMY_ENGINE_OPTIONS=options)
+    try:
+        db.init_app(app)
+        with app.app_context():
+            engine = db.engine
+    except (ModuleNotFoundError, NoSuchModuleError):
+        raise ConfigError(
+            f"WECHAT_DATABASE_URL: no driver for {parsed.drivername}:// is installed; expected {_EXPECTED}"
+        ) from None
+    if is_file:
+        event.listen(engine, "do_connect", _make_file)
+        event.listen(engine, "connect", _set_pragmas)
+    Migrate(app, db, directory=str(_MIGRATIONS), render_as_batch=True)
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Give a session of its own, apart from a handler's ``db.session``; it is committed at the end, or rolled back.
+
+    Raises StoreError when the database cannot be asked, or says no. An IntegrityError comes as it is.
+    """
+    try:
+        with Session(db.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        is_old = any(words in reason for words in ("no such", "exist", "Unknown column"))
+        missing = "; is it up to date? flask db upgrade" if is_old else ""
+        raise StoreError(f"the database fails: {type(error).__name__}: {reason}{missing}") from error
+
+
+def _make_file(_dialect: Any, _record: Any, arguments: Any, _options: Any) -> None:
+    """Make the file and its folder where they are missing, for their owner alone."""
+    path = Path(arguments[0])
+    with suppress(OSError):  # SQLite says then what is wrong
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT, 0o600))
+
+
+def _set_pragmas(connection: sqlite3.Connection, _: Any) -> None:
+    for pragma in _SQLITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}").close()

@@ -1,0 +1,72 @@
+"""The revisions of the menu: every push is one, and exactly one is current while there is a menu."""
+
+import time
+
+from sqlalchemy import Select, Update, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from app.store import transaction
+from app.store.models import MenuRevision
+
+# A push takes seconds; one that began so long ago has died.
+_PUSH_SECONDS = 120
+
+
+def current_revision(appid: str) -> MenuRevision | None:
+    """Return the revision that WeChat has now, or None. Raises StoreError."""
+    with transaction() as session:
+        return session.scalar(_pushed(appid).where(MenuRevision.current.is_(True)))
+
+
+def find_revision(appid: str, number: int) -> MenuRevision | None:
+    """Return the revision with this number, or None. Raises StoreError."""
+    with transaction() as session:
+        return session.scalar(_pushed(appid).where(MenuRevision.number == number))
+
+
+def revisions(appid: str, limit: int = 100) -> list[MenuRevision]:
+    """Return the latest revisions, the newest first. Raises StoreError."""
+    with transaction() as session:
+        return list(session.scalars(_pushed(appid).order_by(MenuRevision.number.desc()).limit(limit)))
+
+
+def begin_push(appid: str, content: str, author: str, note: str) -> MenuRevision | None:
+    """Keep a revision that is being pushed; None where somebody else pushes just now. Raises StoreError."""
+    now = int(time.time())
+    try:
+        with transaction() as session:
+            died = MenuRevision.pushing.is_(True), MenuRevision.created_at < now - _PUSH_SECONDS
+            session.execute(delete(MenuRevision).where(MenuRevision.appid == appid, *died))
+            last = session.scalar(select(func.max(MenuRevision.number)).where(MenuRevision.appid == appid)) or 0
+            revision = MenuRevision(appid=appid, number=last + 1, created_at=now, content=content, pushing=True)
+            revision.author, revision.note = author[:64], note[:255]
+            session.add(revision)
+    except IntegrityError:
+        return None
+    return revision
+
+
+def end_push(revision: MenuRevision, *, pushed: bool) -> None:
+    """Make the revision the current one, or forget it where it was not pushed. Raises StoreError."""
+    with transaction() as session:
+        if pushed:
+            session.execute(_no_current(revision.appid))
+            values = {"current": True, "pushing": None, "created_at": int(time.time())}
+            session.execute(update(MenuRevision).where(MenuRevision.id == revision.id).values(values))
+        else:
+            session.execute(delete(MenuRevision).where(MenuRevision.id == revision.id))
+
+
+def clear_current(appid: str) -> None:
+    """Note that WeChat has no menu any more. Raises StoreError."""
+    with transaction() as session:
+        session.execute(_no_current(appid))
+
+
+def _no_current(appid: str) -> Update:
+    is_current = MenuRevision.appid == appid, MenuRevision.current.is_(True)
+    return update(MenuRevision).where(*is_current).values(current=None)
+
+
+def _pushed(appid: str) -> Select[MenuRevision]:
+    return select(MenuRevision).where(MenuRevision.appid == appid, MenuRevision.pushing.is_(None))

@@ -1,0 +1,118 @@
+"""What the database keeps of what the callback saw: scans and follows by scene, and that fans are gone."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Self
+
+from flask import Flask
+from sqlalchemy import delete, update
+from sqlalchemy.exc import IntegrityError
+
+from app.errors import StoreError
+from app.store import transaction
+from app.store.models import Fan, SceneCount
+
+_LEAVING = ("unsubscribe", "user_authorization_revoke")
+_FORGET_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 30.0
+_MOST_PENDING = 100_000
+# A statement holds no more than 32,766 parameters in SQLite, and 65,535 in PostgreSQL.
+_MOST_IN_ONE = 1000
+_SCENE_CHARACTERS = 64
+logger = logging.getLogger("wechat.store")
+
+
+class _Pending:
+    """What is still to be written: (scene, day, "scans" or "follows") with its count, and the openids to forget."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.gone: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self.counts) + len(self.gone)
+
+    def take_back(self, other: Self) -> None:
+        self.counts.update(other.counts)
+        self.gone |= other.gone
+
+
+class Recorder:
+    """Writes beside the message's road, so that a database that is slow or down costs no answer.
+
+    What cannot be written is tried again, as long as this process lives.
+    """
+
+    def __init__(self, app: Flask, appid: str) -> None:
+        self._app = app
+        self._appid = appid
+        self._changed = threading.Condition()
+        self._pending = _Pending()
+        self._writing = _Pending()
+        self._is_running = False
+
+    def note(self, message: Any) -> None:
+        """Count the scan or follow that ``message`` is; for one who leaves, wait a little for the end of their data."""
+        if message.scene is not None and message.event in ("scan", "subscribe"):
+            kind = "scans" if message.event == "scan" else "follows"
+            day = time.strftime("%Y-%m-%d")
+            self._add(lambda pending: pending.counts.update([(str(message.scene)[:_SCENE_CHARACTERS], day, kind)]))
+        elif message.event in _LEAVING:
+            # A revocation names the fan in a field of its own, too.
+            openids = {message.openid, str(message.fields.get("OpenID") or message.openid)}
+            self._add(lambda pending: pending.gone.update(openids))
+            with self._changed:
+                self._changed.wait_for(lambda: not openids & (self._pending.gone | self._writing.gone), _FORGET_SECONDS)
+
+    def _add(self, add: Callable[[_Pending], object]) -> None:
+        with self._changed:
+            if len(self._pending) >= _MOST_PENDING:
+                logger.error("too much waits for the database; a scan or a fan's leaving is not recorded")
+                return
+            add(self._pending)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="recorder", daemon=True).start()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while self._take():
+            try:
+                with self._app.app_context():
+                    self._write()
+                pause = 0.0
+            except StoreError as error:
+                pause = min(pause * 2 or 1.0, _LONGEST_PAUSE_SECONDS)
+                logger.error("not recorded yet, tried again in %.0f s: %s", pause, error)
+            except IntegrityError:  # another process was first to count this scene today
+                pause = 0.01
+            if pause:
+                with self._changed:
+                    self._pending.take_back(self._writing)
+                    self._writing = _Pending()
+                time.sleep(pause)
+
+    def _take(self) -> bool:
+        with self._changed:
+            self._writing, self._pending = self._pending, _Pending()
+            self._is_running = len(self._writing) > 0
+            self._changed.notify_all()
+            return self._is_running
+
+    def _write(self) -> None:
+        with transaction() as session:
+            gone = sorted(self._writing.gone)
+            for start in range(0, len(gone), _MOST_IN_ONE):
+                some = gone[start : start + _MOST_IN_ONE]
+                session.execute(delete(Fan).where(Fan.appid == self._appid, Fan.openid.in_(some)))
+            # In one order everywhere: two processes that change the same rows would lock each other out.
+            for (scene, day, kind), count in sorted(self._writing.counts.items()):
+                column = getattr(SceneCount, kind)
+                mine = (SceneCount.appid == self._appid, SceneCount.scene == scene, SceneCount.day == day)
+                if not session.execute(update(SceneCount).where(*mine).values({column: column + count})).rowcount:  # type: ignore[attr-defined]
+                    row = {"scans": 0, "follows": 0, kind: count}
+                    session.add(SceneCount(appid=self._appid, scene=scene, day=day, **row))
+                    session.flush()
