@@ -37,6 +37,14 @@ class StoreError(Exception):
     """The database cannot be asked, or says no. The text says what and what to do, without a password."""
 
 
+class Conflict(StoreError):
+    """Somebody else changed the same at the same time; once more may do."""
+
+
+class Taken(Conflict):
+    """What must be there once is there already."""
+
+
 class ConfigError(Exception):
     """A start that cannot go on. ``problems`` holds one line for each thing that is wrong."""
 

@@ -1,7 +1,7 @@
 """api.weixin.qq.com, played locally, on a free port of 127.0.0.1: the sandbox's own, as a server for tests."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,18 +38,27 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
+def serve_app(get_app: Callable[[], Flask]) -> Iterator[int]:
+    """Serve what ``get_app`` returns, asked at the first request, on a free port of 127.0.0.1, and yield the port."""
+    server: BaseWSGIServer = make_server(
+        "127.0.0.1", 0, lambda *request: get_app()(*request), threaded=True, request_handler=_Quiet
+    )
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def wechat_server(folder: Path) -> Iterator[WeChatServer]:
     """Run it while the context is entered; ``folder`` gets what the account remembers."""
     wechat = WeChat(APPID, APPSECRET, folder / "played.db")
     app = Flask("sandbox", static_folder=None)
     app.register_blueprint(sandbox_api(wechat))
-    server: BaseWSGIServer = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    server.daemon_threads = True  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield WeChatServer(wechat, f"http://127.0.0.1:{server.port}")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serve_app(lambda: app) as port:
+        yield WeChatServer(wechat, f"http://127.0.0.1:{port}")

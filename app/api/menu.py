@@ -75,6 +75,13 @@ def as_text(menu: Any) -> str:
     return json.dumps(menu, ensure_ascii=False, indent=2)
 
 
+def in_wechats_format(menu: dict[str, Any]) -> dict[str, Any]:
+    """Return the menu as menu/create takes it, or, where there are conditional ones, as menu/get answers."""
+    if "conditionalmenu" not in menu:
+        return menu
+    return {"menu": {"button": menu["button"]}, "conditionalmenu": menu["conditionalmenu"]}
+
+
 def differences(there: Any, wanted: Any) -> list[str]:
     """Return the lines of a unified diff from the menu that WeChat has to the wanted one; [] for the same.
 

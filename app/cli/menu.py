@@ -62,7 +62,7 @@ def pull(file: Path, force: bool) -> None:
         found = menu.pull(get_api().client)
         if found is None:
             raise BadMenu("WeChat has no menu, or one that was made on the account's page, which the API does not show")
-        text = menu.as_text(found) + "\n"
+        text = menu.as_text(menu.in_wechats_format(found)) + "\n"
         if str(file) == "-":
             click.echo(text, nl=False)
             return

@@ -1,11 +1,15 @@
 """The database: what must outlive a restart. SQLite, MySQL or PostgreSQL, by its URL."""
 
+import functools
 import os
+import random
+import re
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask
 from flask_migrate import Migrate
@@ -14,8 +18,9 @@ from sqlalchemy import MetaData, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm.exc import StaleDataError
 
-from app.errors import ConfigError, StoreError
+from app.errors import ConfigError, Conflict, StoreError, Taken
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _DRIVERS = {
@@ -33,6 +38,14 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
 _POOL = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 5}
 _SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
 _EXPECTED = "sqlite:///FILE, mysql://USER:PASSWORD@HOST/DATABASE or postgresql://USER:PASSWORD@HOST/DATABASE"
+
+
+# What MySQL and PostgreSQL say to one of two that lock each other out.
+_CONFLICTS = ("Deadlock found", "deadlock detected", "could not serialize")
+_MISSING = re.compile(r"no such (table|column)|doesn't exist|does not exist|Unknown column")
+_TRIES = 5
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 class Base(DeclarativeBase):
@@ -64,7 +77,7 @@ def open_store(app: Flask, url: str) -> None:
     connect_args = dict(_TIMEOUTS.get(parsed.drivername, {}))
     if parsed.drivername == "mysql+pymysql" and parsed.password:
         connect_args["password"] = parsed.password.encode()  # PyMySQL would take it for Latin-1, and fail
-    options: dict[str, Any] = {**_POOL, "connect_args": connect_args}
+    options: dict[str, Any] = {**_POOL, "connect_args": connect_args, "hide_parameters": True}
     if parsed.drivername.startswith("mysql"):
         # Its own default locks the gaps around a row that is not there: two who insert two rows would deadlock.
         options["isolation_level"] = "READ COMMITTED"
@@ -73,7 +86,7 @@ def open_store(app: Flask, url: str) -> None:
         db.init_app(app)
         with app.app_context():
             engine = db.engine
-    except (ModuleNotFoundError, NoSuchModuleError):
+    except (ImportError, NoSuchModuleError):
         raise ConfigError(
             f"WECHAT_DATABASE_URL: no driver for {parsed.drivername}:// is installed; expected {_EXPECTED}"
         ) from None
@@ -87,18 +100,39 @@ def open_store(app: Flask, url: str) -> None:
 def transaction() -> Iterator[Session]:
     """Give a session of its own, apart from a handler's ``db.session``; it is committed at the end, or rolled back.
 
-    Raises StoreError when the database cannot be asked, or says no. An IntegrityError comes as it is.
+    Raises Taken, Conflict, or StoreError when the database cannot be asked, or says no.
     """
     try:
         with Session(db.engine, expire_on_commit=False) as session, session.begin():
             yield session
-    except IntegrityError:
-        raise
+    except IntegrityError as error:
+        raise Taken(_reason(error)) from error
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        is_old = any(words in reason for words in ("no such", "exist", "Unknown column"))
-        missing = "; is it up to date? flask db upgrade" if is_old else ""
-        raise StoreError(f"the database fails: {type(error).__name__}: {reason}{missing}") from error
+        reason = _reason(error)
+        is_conflict = isinstance(error, StaleDataError) or any(code in reason for code in _CONFLICTS)
+        raise (Conflict if is_conflict else StoreError)(reason) from error
+
+
+def retried(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let ``function`` be called again, a few times, where it raises Conflict: nothing of it has been done then."""
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        for _ in range(_TRIES - 1):
+            try:
+                return function(*args, **kwargs)
+            except Conflict:
+                time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 (only to part those who met)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """Return what went wrong and what to do, without the parameters, which are fans' data."""
+    said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    missing = "; is it up to date? flask db upgrade" if _MISSING.search(said) else ""
+    return f"the database fails: {type(error).__name__}: {said}{missing}"
 
 
 def _make_file(_dialect: Any, _record: Any, arguments: Any, _options: Any) -> None:

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
-from app.store import transaction
+from app.store import retried, transaction
 from app.store.models import Fan
 
 _LENGTHS = {"unionid": 64, "nickname": 255, "headimgurl": 512}
@@ -19,10 +18,7 @@ def keep_fan(appid: str, openid: str, profile: Mapping[str, Any]) -> Fan:
     What it does not hold stays as it was. Raises StoreError.
     """
     known = {name: _text(profile[name], length) for name, length in _LENGTHS.items() if profile.get(name)}
-    try:
-        return _keep(appid, openid, known)
-    except IntegrityError:  # the first login of the fan, twice at once
-        return _keep(appid, openid, known)
+    return _keep(appid, openid, known)
 
 
 def find_fan(appid: str, openid: str) -> Fan | None:
@@ -31,6 +27,7 @@ def find_fan(appid: str, openid: str) -> Fan | None:
         return session.scalar(select(Fan).where(Fan.appid == appid, Fan.openid == openid))
 
 
+@retried  # the first login of a fan, twice at once
 def _keep(appid: str, openid: str, known: Mapping[str, str]) -> Fan:
     now = int(time.time())
     with transaction() as session:

@@ -3,9 +3,9 @@
 import time
 
 from sqlalchemy import Select, Update, delete, func, select, update
-from sqlalchemy.exc import IntegrityError
 
-from app.store import transaction
+from app.errors import StoreError, Taken
+from app.store import retried, transaction
 from app.store.models import MenuRevision
 
 # A push takes seconds; one that began so long ago has died.
@@ -30,6 +30,7 @@ def revisions(appid: str, limit: int = 100) -> list[MenuRevision]:
         return list(session.scalars(_pushed(appid).order_by(MenuRevision.number.desc()).limit(limit)))
 
 
+@retried
 def begin_push(appid: str, content: str, author: str, note: str) -> MenuRevision | None:
     """Keep a revision that is being pushed; None where somebody else pushes just now. Raises StoreError."""
     now = int(time.time())
@@ -41,22 +42,26 @@ def begin_push(appid: str, content: str, author: str, note: str) -> MenuRevision
             revision = MenuRevision(appid=appid, number=last + 1, created_at=now, content=content, pushing=True)
             revision.author, revision.note = author[:64], note[:255]
             session.add(revision)
-    except IntegrityError:
+    except Taken:
         return None
     return revision
 
 
+@retried
 def end_push(revision: MenuRevision, *, pushed: bool) -> None:
     """Make the revision the current one, or forget it where it was not pushed. Raises StoreError."""
     with transaction() as session:
         if pushed:
             session.execute(_no_current(revision.appid))
             values = {"current": True, "pushing": None, "created_at": int(time.time())}
-            session.execute(update(MenuRevision).where(MenuRevision.id == revision.id).values(values))
+            mine = update(MenuRevision).where(MenuRevision.id == revision.id).values(values)
+            if not session.execute(mine).rowcount:  # type: ignore[attr-defined]
+                raise StoreError("the push took so long that it was taken for dead; push once more")
         else:
             session.execute(delete(MenuRevision).where(MenuRevision.id == revision.id))
 
 
+@retried
 def clear_current(appid: str) -> None:
     """Note that WeChat has no menu any more. Raises StoreError."""
     with transaction() as session:

@@ -21,7 +21,7 @@ class MenuRevision(Base):
         UniqueConstraint("appid", "number"),
         UniqueConstraint("appid", "current"),
         UniqueConstraint("appid", "pushing"),
-        _MYSQL,
+        _MYSQL | {"sqlite_autoincrement": True},  # a push that died must not meet its own id again
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

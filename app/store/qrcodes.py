@@ -5,9 +5,9 @@ import time
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
-from app.store import transaction
+from app.errors import Taken
+from app.store import retried, transaction
 from app.store.models import QrCode, SceneCount
 
 # Asking takes seconds at most; who claimed longer ago has died.
@@ -30,6 +30,7 @@ def find_code(wanted: Wanted, margin_seconds: int = 0) -> QrCode | None:
     return code if code and (not code.expire_seconds or code.ends_at > time.time() + margin_seconds) else None
 
 
+@retried
 def claim_code(wanted: Wanted) -> str | None:
     """Return a claim for the one who may ask WeChat for the code, and None for all others. Raises StoreError."""
     claim, now = secrets.token_hex(8), int(time.time())
@@ -40,11 +41,12 @@ def claim_code(wanted: Wanted) -> str | None:
             if session.execute(taken).rowcount:  # type: ignore[attr-defined]
                 return claim
             session.add(QrCode(**wanted._asdict(), claim=claim, claimed_at=now, created_at=now, ends_at=0))
-    except IntegrityError:
+    except Taken:
         return None
     return claim
 
 
+@retried
 def keep_code(wanted: Wanted, claim: str, ticket: str, url: str, ends_at: int) -> None:
     """Keep what WeChat made for the one who holds ``claim``; ``ends_at`` is 0 for never. Raises StoreError."""
     made = {"ticket": ticket, "url": url, "claim": None, "created_at": int(time.time()), "ends_at": ends_at}
@@ -52,6 +54,7 @@ def keep_code(wanted: Wanted, claim: str, ticket: str, url: str, ends_at: int) -
         session.execute(update(QrCode).where(*_is(wanted), QrCode.claim == claim).values(made))
 
 
+@retried
 def release_code(wanted: Wanted, claim: str) -> None:
     """Give up ``claim``: WeChat did not make the code. Raises StoreError."""
     with transaction() as session:

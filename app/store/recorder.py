@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from flask import Flask
-from sqlalchemy import delete, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, delete, update
 
-from app.errors import StoreError
+from app.errors import Conflict, StoreError
 from app.store import transaction
 from app.store.models import Fan, SceneCount
 
@@ -20,24 +19,27 @@ _FORGET_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _MOST_PENDING = 100_000
 # A statement holds no more than 32,766 parameters in SQLite, and 65,535 in PostgreSQL.
-_MOST_IN_ONE = 1000
 _SCENE_CHARACTERS = 64
+# Not one who has come back since.
+_DELETE_FAN = delete(Fan.__table__).where(  # type: ignore[arg-type]
+    Fan.appid == bindparam("of"), Fan.openid == bindparam("leaver"), Fan.last_login_at <= bindparam("left_at")
+)
 logger = logging.getLogger("wechat.store")
 
 
 class _Pending:
-    """What is still to be written: (scene, day, "scans" or "follows") with its count, and the openids to forget."""
+    """What is still to be written: (scene, day, "scans" or "follows") with its count, and who left, with when."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
-        self.gone: set[str] = set()
+        self.gone: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.counts) + len(self.gone)
 
     def take_back(self, other: Self) -> None:
         self.counts.update(other.counts)
-        self.gone |= other.gone
+        self.gone = other.gone | self.gone
 
 
 class Recorder:
@@ -56,16 +58,21 @@ class Recorder:
 
     def note(self, message: Any) -> None:
         """Count the scan or follow that ``message`` is; for one who leaves, wait a little for the end of their data."""
-        if message.scene is not None and message.event in ("scan", "subscribe"):
+        by_code = message.event == "scan" or str(message.event_key).startswith("qrscene_")
+        if by_code and message.event in ("scan", "subscribe"):
             kind = "scans" if message.event == "scan" else "follows"
             day = time.strftime("%Y-%m-%d")
             self._add(lambda pending: pending.counts.update([(str(message.scene)[:_SCENE_CHARACTERS], day, kind)]))
         elif message.event in _LEAVING:
             # A revocation names the fan in a field of its own, too.
             openids = {message.openid, str(message.fields.get("OpenID") or message.openid)}
-            self._add(lambda pending: pending.gone.update(openids))
+            now = int(time.time())
+            self._add(lambda pending: pending.gone.update(dict.fromkeys(openids, now)))
             with self._changed:
-                self._changed.wait_for(lambda: not openids & (self._pending.gone | self._writing.gone), _FORGET_SECONDS)
+                self._changed.wait_for(lambda: not openids & self._gone(), _FORGET_SECONDS)
+
+    def _gone(self) -> set[str]:
+        return self._pending.gone.keys() | self._writing.gone.keys()
 
     def _add(self, add: Callable[[_Pending], object]) -> None:
         with self._changed:
@@ -84,11 +91,12 @@ class Recorder:
                 with self._app.app_context():
                     self._write()
                 pause = 0.0
-            except StoreError as error:
-                pause = min(pause * 2 or 1.0, _LONGEST_PAUSE_SECONDS)
-                logger.error("not recorded yet, tried again in %.0f s: %s", pause, error)
-            except IntegrityError:  # another process was first to count this scene today
+            except Conflict:  # another process was first to count this scene today
                 pause = 0.01
+            except Exception as error:  # whatever it is: what is pending must not be lost with this thread
+                pause = min(pause * 2 or 1.0, _LONGEST_PAUSE_SECONDS)
+                trace = None if isinstance(error, StoreError) else error
+                logger.error("not recorded yet, tried again in %.0f s: %s", pause, error, exc_info=trace)
             if pause:
                 with self._changed:
                     self._pending.take_back(self._writing)
@@ -104,15 +112,14 @@ class Recorder:
 
     def _write(self) -> None:
         with transaction() as session:
-            gone = sorted(self._writing.gone)
-            for start in range(0, len(gone), _MOST_IN_ONE):
-                some = gone[start : start + _MOST_IN_ONE]
-                session.execute(delete(Fan).where(Fan.appid == self._appid, Fan.openid.in_(some)))
+            if self._writing.gone:
+                gone = sorted(self._writing.gone.items())
+                session.execute(_DELETE_FAN, [{"of": self._appid, "leaver": who, "left_at": at} for who, at in gone])
             # In one order everywhere: two processes that change the same rows would lock each other out.
             for (scene, day, kind), count in sorted(self._writing.counts.items()):
                 column = getattr(SceneCount, kind)
-                mine = (SceneCount.appid == self._appid, SceneCount.scene == scene, SceneCount.day == day)
-                if not session.execute(update(SceneCount).where(*mine).values({column: column + count})).rowcount:  # type: ignore[attr-defined]
+                its = (SceneCount.appid == self._appid, SceneCount.scene == scene, SceneCount.day == day)
+                if not session.execute(update(SceneCount).where(*its).values({column: column + count})).rowcount:  # type: ignore[attr-defined]
                     row = {"scans": 0, "follows": 0, kind: count}
                     session.add(SceneCount(appid=self._appid, scene=scene, day=day, **row))
                     session.flush()

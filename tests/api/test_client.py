@@ -20,6 +20,11 @@ QUOTA_PATH = "/cgi-bin/openapi/quota/get"
 SEND_PATH = "/cgi-bin/message/custom/send"
 
 
+@pytest.fixture
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.api.client._PAUSES_SECONDS", (0.01, 0.01))
+
+
 def ask(client: Client) -> int:
     return int(client.get_api_quota("/never/called")["used"])
 
@@ -57,6 +62,7 @@ def test_a_token_is_renewed_before_its_end_and_used_meanwhile(server: WeChatServ
     assert ask(client) == 0
 
 
+@pytest.mark.usefixtures("_short_pauses")
 def test_a_renewal_that_fails_leaves_the_old_token_in_use(
     server: WeChatServer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,6 +182,7 @@ def test_pauses_grow_and_end_with_a_call_that_goes_well(
     assert client._pauses._read("account") is None
 
 
+@pytest.mark.usefixtures("_short_pauses")
 @pytest.mark.parametrize(("kind", "made"), [("cut", 3), ("html", 3), ("errcode", 3)])
 def test_what_is_safe_to_repeat_is_repeated_twice(kind: str, made: int, server: WeChatServer, client: Client) -> None:
     client.access_token  # noqa: B018 (fetched here, apart from what is measured)

@@ -13,6 +13,7 @@ from app.callback.late import Answer, Late
 from app.callback.parse import parse
 from app.callback.render import render
 from app.callback.watch import Watch
+from app.errors import ApiError
 from app.sandbox.phone import event_message, text_message
 
 FAN = "oFan1"
@@ -40,12 +41,15 @@ class Account:
         self.watch = Watch(self.cache)
         self.sent: list[tuple[str, Any]] = []
         self.refuses = False
+        self.fails_with: ApiError | None = None
         settings = config.Settings(token="token", late_reply=late_reply)
         self.late = Late(settings, self.cache, self.watch, self._send if may_send else None)
 
     def _send(self, openid: str, reply: Any) -> None:
         if self.refuses:
             raise RuntimeError("48001 api unauthorized")
+        if self.fails_with:
+            raise self.fails_with
         self.sent.append((openid, reply))
 
     def says(self, text: str) -> str | None:
@@ -86,6 +90,26 @@ def test_what_cannot_be_sent_waits_and_auto_says_so_to_the_next_fans(caplog: pyt
     assert account.says("1") == "done"
     assert HOLD in account.late.reply(message)
     assert "the customer-service message failed" in caplog.text
+
+
+@pytest.mark.parametrize(("errcode", "next_one_is_sent"), [(45015, True), (45047, True), (48001, False), (None, False)])
+def test_what_only_this_fan_cannot_get_closes_the_way_for_nobody_else(
+    errcode: int | None, next_one_is_sent: bool
+) -> None:
+    account, message = Account(), asked()
+    account.fails_with = ApiError(errcode, "no")
+    account.late.send("k", message, answer("done", message))
+    account.fails_with = None
+    assert account.says("1") == "done"
+    assert (account.late.reply(message) == "") is next_one_is_sent
+
+
+def test_of_an_answer_that_was_sent_in_part_only_the_rest_waits() -> None:
+    account, message = Account(), asked()
+    account.fails_with = ApiError(45047, "no")
+    account.fails_with.unsent = "the rest"
+    account.late.send("k", message, answer("the beginning and the rest", message))
+    assert [account.says("1"), account.says("1")] == ["the rest", None]
 
 
 def test_answers_come_in_the_order_in_which_they_were_asked() -> None:

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("appid", "number", name="uq_menu_revision_appid_number"),
         sa.UniqueConstraint("appid", "current", name="uq_menu_revision_appid_current"),
         sa.UniqueConstraint("appid", "pushing", name="uq_menu_revision_appid_pushing"),
+        sqlite_autoincrement=True,
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )
