@@ -22,7 +22,7 @@ SEND_PATH = "/cgi-bin/message/custom/send"
 
 @pytest.fixture
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.api.client._PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("app.api.calls._PAUSES_SECONDS", (0.01, 0.01))
 
 
 def ask(client: Client) -> int:
@@ -171,7 +171,7 @@ def test_pauses_grow_and_end_with_a_call_that_goes_well(
     for _ in range(8):
         with pytest.raises(ApiError, match="40243"):
             ask(client)
-        pause = client._pauses._read("account")
+        pause = client._calls._pauses._read("account")
         assert pause is not None
         pauses.append(round(pause.until - now))
         now = pause.until + 0.1
@@ -179,7 +179,7 @@ def test_pauses_grow_and_end_with_a_call_that_goes_well(
     assert server.calls_of(TOKEN_PATH) == [40243] * 8
     server.wechat.heal()
     assert ask(client) == 0
-    assert client._pauses._read("account") is None
+    assert client._calls._pauses._read("account") is None
 
 
 @pytest.mark.usefixtures("_short_pauses")
@@ -204,16 +204,18 @@ def test_a_message_is_never_sent_twice(kind: str, server: WeChatServer, client: 
 
 
 def test_a_call_that_nobody_took_is_made_again_whatever_it_is(client: Client, settings: Callable[..., object]) -> None:
-    client.base_url = "http://127.0.0.1:1"
+    client._calls.base_url = "http://127.0.0.1:1"
     started = time.monotonic()
     with pytest.raises(ApiError, match="cannot be reached"):
         client.without_token("post", "https://api.weixin.qq.com/cgi-bin/message/custom/send", data={})
     assert time.monotonic() - started >= 1.2  # two pauses
 
 
-def test_a_wechat_that_says_nothing_is_given_up(server: WeChatServer, client: Client) -> None:
+def test_a_wechat_that_says_nothing_is_given_up(
+    server: WeChatServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.access_token  # noqa: B018
-    client.timeout = (1, 0.3)
+    monkeypatch.setattr("app.api.calls._TIMEOUT_SECONDS", (1, 0.3))
     server.wechat.fail(QUOTA_PATH, "stall", seconds=3, times=1)
     with pytest.raises(ApiError, match="no answer in time") as failed:
         ask(client)

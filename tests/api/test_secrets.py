@@ -44,14 +44,14 @@ DONE: dict[str, Callable[[], Any]] = {
 @pytest.fixture
 def faulty(app: Flask, server: WeChatServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Return a function that makes every call of WeChat go wrong."""
-    monkeypatch.setattr("app.api.client._PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("app.api.calls._PAUSES_SECONDS", (0.01, 0.01))
 
     def begin(fault: str) -> None:
         kind, _, errcode = fault.partition(" ")
         client = app.extensions["wechat_api"].client
-        client.timeout = (1, 0.2)
+        monkeypatch.setattr("app.api.calls._TIMEOUT_SECONDS", (1, 0.2))
         if kind == "nobody":
-            client.base_url = "http://127.0.0.1:1"
+            client._calls.base_url = "http://127.0.0.1:1"
         elif kind == "quoting":  # WeChat puts what it was given into its text
             with server.wechat.state.changed() as account:
                 token = account.get("token", {}).get("value", "")

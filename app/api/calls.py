@@ -1,0 +1,164 @@
+"""One call of WeChat's API over HTTP: with a time-out, repeated where that is safe, and with one exception."""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
+from wechatpy.exceptions import WeChatClientException
+
+from app.api.pauses import Pauses
+from app.config import WECHAT_API_BASE_URL
+from app.errors import ApiError
+
+# To connect, and to wait for an answer.
+_TIMEOUT_SECONDS = (3.0, 5.0)
+_UPLOAD_TIMEOUT_SECONDS = (3.0, 30.0)
+_BUSY = -1
+_PAUSES_SECONDS = (0.3, 1.0)
+# WeChat's names of calls that only read begin so; the others here may be made twice without harm.
+_IS_READ = re.compile(r"/(batch)?get\w*$|/(stable_token|trymatch|query\w*)$")
+_REPEATABLE = ("/cgi-bin/menu/create", "/cgi-bin/message/custom/typing")
+_NOT_REPEATABLE = ("/sns/oauth2/access_token",)  # a code is used once
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_CONNECTIONS = 100
+_IDLE_SECONDS = 5.0
+_RID = re.compile(r"rid: ?([\w-]+)")
+# Longer than anything else that WeChat says, and of a token's characters.
+_TOKEN_LIKE = re.compile(r"[\w-]{60,}")
+
+
+class WeChatApiError(ApiError, WeChatClientException):
+    """An ApiError that code written for wechatpy catches as well."""
+
+    client = request = response = None  # wechatpy's; they would hold the token
+
+
+class _Broken(Exception):
+    """No answer that could be read. The text holds nothing of the request.
+
+    ``may_repeat`` is "always" where the call did not get through, "if safe" where it may have, "never" after a
+    time-out: nobody waits three times for a WeChat that says nothing.
+    """
+
+    def __init__(self, text: str, may_repeat: str = "if safe") -> None:
+        super().__init__(text)
+        self.may_repeat = may_repeat
+
+
+class Calls:
+    """Calls of the API at ``base_url``, from any number of threads; ``hidden`` is what no exception may say."""
+
+    def __init__(self, base_url: str, pauses: Pauses, hidden: tuple[str, ...]) -> None:
+        self.base_url = base_url
+        self._pauses = pauses
+        self._hidden = hidden
+        self.http = requests.Session()
+        self.http.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        self.http.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        self.http.trust_env = urlsplit(base_url).hostname not in _LOCAL  # no proxy between two on one machine
+        self.http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._used_at = 0.0
+
+    def make(self, method: str, url: str, **kwargs: Any) -> Any:
+        """Make the call, again where that is safe and may help, and return its JSON, or the response of a file.
+
+        ``url`` may name any host of WeChat, or none. Raises ApiError.
+        """
+        url, path = self._place(url)
+        was_paused = self._pauses.check(path)
+        is_repeatable = {"always": True, "if safe": _is_repeatable(method, path), "never": False}
+        for pause in (*_PAUSES_SECONDS, None):
+            try:
+                said = self._once(method, url, **kwargs)
+            except _Broken as broken:
+                error: ApiError = WeChatApiError(None, f"{method.upper()} {path}: {broken}")
+                again = is_repeatable[broken.may_repeat]
+            except ApiError as refused:
+                self._pauses.begin(path, refused)
+                error, again = refused, refused.errcode == _BUSY and is_repeatable["if safe"]
+            else:
+                if was_paused:
+                    self._pauses.end(path)
+                return said
+            if pause is None or not again:
+                break
+            rewind(kwargs.get("files"))
+            time.sleep(pause)
+        raise error  # here, so that it does not drag along what holds the URL with its token
+
+    def _once(self, method: str, url: str, **kwargs: Any) -> Any:
+        if isinstance(kwargs.get("data"), dict):
+            # In real UTF-8: WeChat takes \\uXXXX for text as it stands, or refuses it.
+            kwargs["data"] = json.dumps(kwargs["data"], ensure_ascii=False).encode(errors="replace")
+            kwargs["headers"] = {"Content-Type": "application/json", **(kwargs.get("headers") or {})}
+        timeout = kwargs.pop("timeout", None) or (_UPLOAD_TIMEOUT_SECONDS if kwargs.get("files") else _TIMEOUT_SECONDS)
+        if time.monotonic() - self._used_at > _IDLE_SECONDS:
+            self.http.close()  # its idle connections: WeChat may be closing them just now
+        self._used_at = time.monotonic()
+        try:
+            response = self.http.request(method, url, timeout=timeout, allow_redirects=False, **kwargs)
+        except requests.RequestException as error:  # its text holds the URL, with the token
+            broken = _as_broken(error)
+        else:
+            return self._read(response)
+        raise broken
+
+    def _read(self, response: requests.Response) -> Any:
+        """Return the JSON, or the response where it is a file."""
+        content_type = response.headers.get("Content-Type", "")
+        if response.status_code == 200 and not re.search("json|text|javascript", content_type):
+            return response
+        try:
+            said = json.loads(response.content.decode(errors="ignore"), strict=False)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise _Broken(f"it answered with status {response.status_code} and {content_type!r}, which is no JSON")
+        said |= said.pop("base_resp", {})  # so do the calls about devices
+        errcode = said["errcode"] = int(said.get("errcode") or 0)
+        if errcode:
+            errmsg = str(said.get("errmsg", ""))
+            for hidden in self._hidden:
+                errmsg = errmsg.replace(hidden, "***")
+            rid = _RID.search(errmsg)
+            raise WeChatApiError(errcode, _TOKEN_LIKE.sub("***", errmsg), rid[1] if rid else "")
+        return said
+
+    def _place(self, url: str) -> tuple[str, str]:
+        """Return where to call instead of ``url``, which may name WeChat's own host, and the call's path."""
+        url = url if "://" in url else WECHAT_API_BASE_URL + url
+        parts = urlsplit(url)
+        if self.base_url != WECHAT_API_BASE_URL and (parts.hostname or "").endswith("weixin.qq.com"):
+            url = self.base_url + parts.path + (f"?{parts.query}" if parts.query else "")
+        return url, parts.path
+
+
+def _is_repeatable(method: str, path: str) -> bool:
+    if path in _NOT_REPEATABLE:
+        return False
+    return method.lower() == "get" or path in _REPEATABLE or bool(_IS_READ.search(path))
+
+
+def _as_broken(error: requests.RequestException) -> _Broken:
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    name = type(reason or error).__name__
+    if isinstance(error, requests.Timeout):
+        return _Broken(f"no answer in time ({name})", "never")
+    if isinstance(reason, NewConnectionError):
+        return _Broken(f"it cannot be reached ({name})", "always")
+    return _Broken(f"the connection broke ({name})")
+
+
+def rewind(files: Mapping[str, Any] | None) -> None:
+    """Let files be read from their start again."""
+    for file in (files or {}).values():
+        stream = file[1] if isinstance(file, tuple) else file
+        if hasattr(stream, "seek"):
+            stream.seek(0)
