@@ -1,6 +1,6 @@
 # make run    serve on http://$(HOST):$(PORT)
 # make test   everything that is checked
-# make quick  the everyday part of it
+# make quick  the everyday part of it, in parallel
 # make bench  the benchmark's table
 # make load   the table of slow conversations: 1,000 fans at once, and others
 SHELL := /bin/bash
@@ -46,9 +46,9 @@ test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-da
 	$(LINT)
 	.venv/bin/pytest
 
-quick: .venv/.dev system-nginx system-redis system-memcached system-databases
+quick: .venv/.dev system-redis system-memcached
 	$(LINT)
-	.venv/bin/pytest -m "not long"
+	.venv/bin/pytest -m "not long" -n 3
 
 bench: .venv/.dev system-wrk
 	.venv/bin/python -m tests.bench.bench

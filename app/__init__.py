@@ -44,11 +44,11 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
         in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
         shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.appid)
     account = open_api(app, settings, shared)
+    recorder = app.extensions["wechat_recorder"] = Recorder(app, settings.appid)
     if settings.has_api:
-        send_late = send_late or _in_context(app, send)
-        beside = Beside(send_late, account.budget.note, Recorder(app, settings.appid).note)
+        beside = Beside(send_late or _in_context(app, send), account.budget.note, recorder.note)
     else:
-        beside = Beside(send_late, None, Recorder(app, settings.appid).note)
+        beside = Beside(send_late, None, recorder.note)
     route.add_callback(app, settings.path, Road(settings, shared, table, _threads(), beside))
     add_login(app, settings)
     add_jssdk(app, settings)

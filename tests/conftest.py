@@ -15,8 +15,9 @@ from app.store import db, open_store
 from tests.actors import Account
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN
 
-# What `make quick` leaves out: servers that are loaded, killed and measured.
-LONG = ("bench", "faults", "load")
+# What `make quick` leaves out: servers that are started, loaded, killed and measured.
+LONG = ("bench", "e2e", "faults", "load", "store")
+LONG_FILES = ("test_processes.py", "test_cache_failing.py", "test_cache_refusing.py")
 SEALED = {"WECHAT_APPID": APPID, "WECHAT_ENCODING_AES_KEY": AES_KEY}
 
 
@@ -75,7 +76,7 @@ def _restored_logging() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.relative_to(ROOT / "tests").parts[0] in LONG:
+        if item.path.relative_to(ROOT / "tests").parts[0] in LONG or item.path.name in LONG_FILES:
             item.add_marker("long")
 
 

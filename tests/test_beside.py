@@ -47,6 +47,7 @@ def open_app(
 
     yield make
     for app in apps:
+        monkeypatch.setattr(app.extensions["wechat_recorder"], "_write", lambda: None)  # it tries for ever
         with app.app_context():
             db.engine.dispose()
             get_api().client._http.close()
@@ -140,12 +141,13 @@ def test_who_leaves_is_deleted_although_the_handler_fails(event: str, open_app: 
         assert find_fan(APPID, FAN) is None
 
 
-@pytest.mark.parametrize("message", [event_message(FAN, "scan", scene="7"), event_message(FAN, "unsubscribe")])
+@pytest.mark.parametrize("event", ["scan", "unsubscribe"])
 def test_the_callback_answers_with_the_database_down(
-    message: str, open_app: Callable[..., Flask], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    event: str, open_app: Callable[..., Flask], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = open_app({"*": lambda message: "answered"}, WECHAT_DATABASE_URL="mysql://u:p@127.0.0.1:1/wechat")
-    assert "answered" in deliver(app, message).text
+    scene = "7" if event == "scan" else None
+    assert "answered" in deliver(app, event_message(FAN, event, scene=scene)).text
     wait_for(lambda: "not recorded yet" in caplog.text)
 
 

@@ -167,7 +167,9 @@ def test_of_several_articles_the_first_arrives_and_the_log_says_so(
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", [], (), EmptyReply(), TextReply(content=""), ArticlesReply(articles=[])], ids=repr
+    "value",
+    [None, "", [], (), EmptyReply(), TextReply(content=""), ArticlesReply(articles=[])],
+    ids=lambda value: f"{type(value).__name__}",
 )
 def test_nothing_is_sent_of_nothing(value: Any, fan: Fan, server: WeChatServer) -> None:
     fan.writes()
