@@ -6,9 +6,12 @@ import subprocess
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 
 from app import config
+from app.callback.dispatch import Table
+from app.cli.commands import wechat_commands
 from tests.servers import ROOT
 
 # Who may import whom: a lower number is imported by a higher one; `callback` is its own steps.
@@ -27,6 +30,10 @@ ORDER = {
 DOORS = {"cli", "oauth", "jssdk", "console"}
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 DOCUMENTS = ["README.md", "README.zh-CN.md", ".env.example"]
+PAGES = [
+    "README",
+    *sorted(str(path.relative_to(ROOT))[:-3] for path in (ROOT / "docs").glob("*.md") if "zh-CN" not in path.name),
+]
 SETTINGS = [config.env_name(row) for row in fields(config.Settings)]
 
 
@@ -92,12 +99,43 @@ def test_no_setting_is_documented_that_is_not_there(document: str) -> None:
     assert named <= set(SETTINGS)
 
 
-def test_both_readmes_have_the_same_sections_and_commands() -> None:
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS[:2]]
-    levels = [re.findall(r"^(#+) ", text, re.MULTILINE) for text in texts]
-    commands = [set(re.findall(r"flask wechat \w+", text)) for text in texts]
-    assert levels[0] == levels[1]
-    assert commands[0] == commands[1]
+@pytest.mark.parametrize("page", PAGES)
+def test_both_languages_have_the_same_sections_commands_and_figures(page: str) -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in (f"{page}.md", f"{page}.zh-CN.md")]
+    for pattern in (r"^(#+) ", r"flask (?:wechat|db) \w+", r"(?<![\d,])\d{5}(?![\d,])"):
+        found = [re.findall(pattern, text, re.MULTILINE) for text in texts]
+        assert (found[0] == found[1]) if "#" in pattern else (set(found[0]) == set(found[1]))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_the_pages_lead_somewhere(page: str) -> None:
+    for name in (f"{page}.md", f"{page}.zh-CN.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", text):
+            file = (ROOT / name).parent / target if target else ROOT / name
+            assert file.exists(), target
+            headings = [slug(line) for line in re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)]
+            assert not anchor or anchor in headings, f"{name}: {target}#{anchor}"
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_command_is_in_the_documentation() -> None:
+    text = "".join((ROOT / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
+    named = [f"{group} {name}" if group else name for group, name in commands()]
+    assert [name for name in named if not re.search(rf"\b{name}\b", text)] == []
+
+
+def commands() -> list[tuple[str, str]]:
+    settings = config.Settings(token="token", sandbox=True)
+    group = wechat_commands(settings, Table({"*": print}))
+    return [
+        (name if isinstance(command, click.Group) else "", below)
+        for name, command in group.commands.items()
+        for below in (command.commands if isinstance(command, click.Group) else [name])
+    ]
 
 
 def test_public_functions_and_classes_have_a_docstring() -> None:
