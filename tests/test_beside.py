@@ -47,7 +47,7 @@ def open_app(
 
     yield make
     for app in apps:
-        monkeypatch.setattr(app.extensions["wechat_recorder"], "_write", lambda: None)  # it tries for ever
+        app.extensions["wechat_recorder"]._write = lambda: None  # it would try for ever
         with app.app_context():
             db.engine.dispose()
             get_api().client._http.close()

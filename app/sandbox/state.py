@@ -25,11 +25,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT, 0o600))
-        with self._connected() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript(_TABLES)
+        self._is_made = False
 
     @contextmanager
     def changed(self) -> Iterator[dict[str, Any]]:
@@ -72,7 +68,14 @@ class State:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
+        if not self._is_made:  # here, so that nothing is made where nobody plays
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT, 0o600))
         # One a call: it is used by many threads, and opening costs less than a request.
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
+            if not self._is_made:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.executescript(_TABLES)
+                self._is_made = True
             connection.execute("PRAGMA synchronous=OFF")
             yield connection
