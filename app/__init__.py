@@ -39,6 +39,8 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
         app = Flask(__name__, static_folder=None)
         app.config.update(settings.by_name())
         open_store(app, settings.database_url)
+        if "uwsgi" not in sys.modules:  # what migrates takes 11 MB, of no use to a worker
+            import_module("app.store.migrate").add_migrations(app)
         table = _table(settings.handlers)
         # A command in the shell is not under uWSGI, though the .env is the server's.
         in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")

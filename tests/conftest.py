@@ -12,6 +12,7 @@ from flask_migrate import upgrade
 
 from app import config
 from app.store import db, open_store
+from app.store.migrate import add_migrations
 from tests.actors import Account
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN
 
@@ -26,6 +27,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A SQLite file that is up to date, to be copied: migrating one for each test would take its time."""
     path, app = tmp_path_factory.mktemp("database") / "wechat.db", Flask("empty")
     open_store(app, f"sqlite:///{path}")
+    add_migrations(app)
     with app.app_context():
         upgrade()
         with db.engine.connect() as connection:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import MetaData, event
 from sqlalchemy.engine import make_url
@@ -22,7 +21,6 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from app.errors import ConfigError, Conflict, StoreError, Taken
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _DRIVERS = {
     "sqlite+pysqlite": "sqlite",
     "mysql": "mysql+pymysql",
@@ -93,7 +91,6 @@ def open_store(app: Flask, url: str) -> None:
     if is_file:
         event.listen(engine, "do_connect", _make_file)
         event.listen(engine, "connect", _set_pragmas)
-    Migrate(app, db, directory=str(_MIGRATIONS), render_as_batch=True)
 
 
 @contextmanager

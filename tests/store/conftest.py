@@ -14,6 +14,7 @@ from sqlalchemy import inspect
 
 from app.callback.parse import parse
 from app.store import Base, db, open_store, transaction
+from app.store.migrate import add_migrations
 from app.store.recorder import Recorder
 from tests.database_servers import DatabaseServer, mariadb_server, postgresql_server
 from tests.servers import APPID
@@ -27,6 +28,7 @@ def opened(url: str) -> Iterator[Flask]:
     """Open the database at ``url`` in an application of its own, and close every connection at the end."""
     app = Flask("store")
     open_store(app, url)
+    add_migrations(app)
     try:
         yield app
     finally:
