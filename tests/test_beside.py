@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app import create_app
-from app.api import create_qrcode, get_api, image, send
+from app.api import create_qrcode, get_api, get_client, image, send
 from app.config import Settings
 from app.errors import ConfigError
 from app.sandbox.phone import Phone, event_message, text_message
@@ -166,3 +166,13 @@ def test_without_a_secret_the_api_says_what_is_missing(
     app = create_app(settings())
     with app.app_context(), pytest.raises(ConfigError, match="WECHAT_APPID and WECHAT_APPSECRET"):
         send(FAN, "hi")
+
+
+def test_a_fork_gets_a_client_of_its_own(open_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_app({"*": print}).app_context():
+        before = get_client()
+        assert get_client() is before
+        monkeypatch.setattr("app.api.os.getpid", lambda: 1)
+        assert get_client() is not before
+        assert get_client()._http is not before._http
+        before._http.close()

@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
-from flask import Flask, g
+from flask import Flask, g, session
+from flask.sessions import NullSession
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -290,7 +291,9 @@ def test_a_cookie_of_another_key_is_no_login(open_app: Callable[..., Flask]) -> 
     assert other.get("/mine").status_code == 302
 
 
-def test_the_callback_of_wechat_gets_no_cookie(browser: Browser) -> None:
+def test_the_callback_of_wechat_gets_no_cookie(app: Flask, browser: Browser) -> None:
+    with app.test_request_context("/wechat"):
+        assert isinstance(session._get_current_object(), NullSession)  # type: ignore[attr-defined]
     query, body = Phone("", TOKEN, OPENID).envelope(text_message(OPENID, "你好"))
     response = browser.client.post("/wechat", query_string=query, data=body)
     assert response.status_code == 200
@@ -321,8 +324,11 @@ def test_what_a_login_says_is_kept_by_no_cache_and_told_to_no_other_site(browser
         assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
 
 
-def test_an_old_state_starts_a_new_login(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_state_starts_a_new_login(
+    browser: Browser, server: WeChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     back = browser.agree(browser.get("/oauth/login?next=/mine").headers["Location"])
     now = time.time()
     monkeypatch.setattr("app.oauth.time.time", lambda: now + 901)
     assert urlsplit(browser.get(back).headers["Location"]).path == "/oauth/login"
+    assert server.calls_of("/sns/oauth2/access_token") == []

@@ -105,10 +105,8 @@ class Calls:
         try:
             response = self.http.request(method, url, timeout=timeout, allow_redirects=False, **kwargs)
         except requests.RequestException as error:  # its text holds the URL, with the token
-            broken = _as_broken(error)
-        else:
-            return self._read(response)
-        raise broken
+            raise _as_broken(error) from None
+        return self._read(response)
 
     def _read(self, response: requests.Response) -> Any:
         """Return the JSON, or the response where it is a file."""

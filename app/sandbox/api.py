@@ -106,10 +106,10 @@ def _played(fault: dict[str, Any] | None) -> Response | None:
     """Play the fault of this call, if there is one."""
     if fault is None:
         return None
+    time.sleep(fault["seconds"])
     if fault["kind"] == "errcode":
         raise Refusal(fault["errcode"], fault.get("errmsg") or "asked for")
     if fault["kind"] == "stall":
-        time.sleep(fault["seconds"])
         return None
     return Response(_HTML, status=502, content_type="text/html")
 

@@ -62,9 +62,9 @@ class WeChat:
             account.update(values)
 
     def fail(self, path: str, kind: str = "errcode", *, errcode: int = 0, seconds: float = 0, times: int = 0) -> None:
-        """Let calls of ``path`` ("*" for any) fail: with ``errcode``, or after a "stall", by a "cut", with "html".
+        """Let calls of ``path`` ("*" for any) fail: with ``errcode``, by a "cut", with "html", or just "stall".
 
-        For the next ``times`` calls, 0 for ever. The same path and kind again replaces it.
+        After ``seconds``, for the next ``times`` calls, 0 for ever. The same path and kind again replaces it.
         """
         if kind not in _KINDS:
             raise ValueError(f"a fault is {kind!r}; expected one of {', '.join(_KINDS)}")

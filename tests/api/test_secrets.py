@@ -56,7 +56,9 @@ def faulty(app: Flask, server: WeChatServer, monkeypatch: pytest.MonkeyPatch) ->
             with server.wechat.state.changed() as account:
                 token = account.get("token", {}).get("value", "")
                 errmsg = f"bad secret {APPSECRET} or token {token} of {token}: rid: 1-2-3"
-                account["faults"] = [{"path": "*", "kind": "errcode", "errcode": 40013, "errmsg": errmsg, "left": None}]
+                account["faults"] = [
+                    {"path": "*", "kind": "errcode", "errcode": 40013, "errmsg": errmsg, "left": None, "seconds": 0}
+                ]
         else:
             server.wechat.fail("*", kind, errcode=int(errcode or 0), seconds=0.5)
 
