@@ -15,6 +15,7 @@ from app.store import db, open_store
 from app.store.migrate import add_migrations
 from tests.actors import Account
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN
+from tests.wechat_server import WeChatServer, wechat_server
 
 # What `make quick` leaves out: servers that are started, loaded, killed and measured.
 LONG = ("bench", "e2e", "faults", "load", "store")
@@ -47,6 +48,13 @@ def settings(tmp_path: Path, empty_database: bytes) -> Callable[..., config.Sett
         return config.load(given, tmp_path / "no.env")
 
     return load
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[WeChatServer]:
+    """Return WeChat, played locally on a port: its API, and what it knows of the account."""
+    with wechat_server(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture

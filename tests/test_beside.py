@@ -20,16 +20,10 @@ from app.store import db
 from app.store.fans import find_fan, keep_fan
 from app.store.qrcodes import codes
 from tests.servers import APPID, TOKEN, wait_for
-from tests.wechat_server import WeChatServer, wechat_server
+from tests.wechat_server import WeChatServer
 
 FAN = "oFanBeside000000000000000000"
 PNG = b"\x89PNG\r\n\x1a\n picture"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WeChatServer]:
-    with wechat_server(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

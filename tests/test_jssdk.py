@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +13,10 @@ from app.api import get_api
 from app.api.client import Client
 from app.config import Settings
 from tests.servers import APPID
-from tests.wechat_server import WeChatServer, wechat_server
+from tests.wechat_server import WeChatServer
 
 SITE = "https://wx.example.com"
 TICKET_PATH = "/cgi-bin/ticket/getticket"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WeChatServer]:
-    with wechat_server(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from app.sandbox.phone import Phone, event_message, text_message
 from app.store import db
 from app.store.fans import find_fan, keep_fan
 from tests.servers import APPID, TOKEN
-from tests.wechat_server import APPSECRET, WeChatServer, wechat_server
+from tests.wechat_server import APPSECRET, WeChatServer
 
 SITE = "https://wx.example.com"
 
@@ -54,12 +54,6 @@ class Browser:
             where = self.agree(where, choice) if "/connect/oauth2/authorize" in where else where
             response = self.get(where.removeprefix(SITE))
         raise AssertionError(f"it goes round: {where}")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WeChatServer]:
-    with wechat_server(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -13,13 +12,7 @@ from app.cache import Cache, connect
 from app.config import Settings
 from app.store import db
 from tests.servers import APPID
-from tests.wechat_server import WeChatServer, wechat_server
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[WeChatServer]:
-    with wechat_server(tmp_path) as running:
-        yield running
+from tests.wechat_server import WeChatServer
 
 
 @pytest.fixture
