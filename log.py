@@ -28,6 +28,7 @@ def configure(level: str, log_format: str, secrets: Iterable[str] = ()) -> None:
         root.removeHandler(handler)
     root.addHandler(_StderrHandler((_JsonFormatter if log_format == "json" else _TextFormatter)(secrets)))
     root.setLevel(level)
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # of no interest to anybody
     logging.getLogger("urllib3").setLevel(max(logging.INFO, root.level))  # below, it prints addresses with their tokens
 
 

@@ -44,9 +44,9 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
         table = _table(settings.handlers)
         # A command in the shell is not under uWSGI, though the .env is the server's.
         in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
-        shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.appid)
+        shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.account)
     account = open_api(app, settings, shared)
-    recorder = app.extensions["wechat_recorder"] = Recorder(app, settings.appid)
+    recorder = app.extensions["wechat_recorder"] = Recorder(app, settings.account)
     if settings.has_api:
         beside = Beside(send_late or _in_context(app, send), account.budget.note, recorder.note)
     else:

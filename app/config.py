@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -99,6 +98,11 @@ class Settings:
     log_format: str = _setting(checks.one_of("text", "json"), "text or json", "text")
 
     @property
+    def account(self) -> str:
+        """What the data of this account is kept under: what the sandbox made is not for WeChat itself."""
+        return f"{self.appid}~played" if self.sandbox and self.appid != SANDBOX_APPID else self.appid
+
+    @property
     def has_api(self) -> bool:
         """Tell whether WeChat's API can be called: it takes the appid and the secret."""
         return bool(self.appid and self.appsecret)
@@ -151,13 +155,13 @@ def load(
 
 
 def _sandbox(values: Mapping[str, Any], raw: Mapping[str, str]) -> dict[str, str]:
-    """Return the account that the sandbox plays in this service, where the settings name none."""
-    if values["appid"] or values["appsecret"]:
-        return {}
+    """Return where the sandbox is, and the account that it plays where the settings name none."""
+    account: dict[str, str] = {}
     host = raw.get("HOST", "127.0.0.1")
     url = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{raw.get('PORT') or '8111'}"  # noqa: S104
-    account = {"appid": SANDBOX_APPID, "public_url": values["public_url"] or url}
-    account["appsecret"] = hashlib.blake2b(values["token"].encode(), digest_size=16).hexdigest()
+    if not values["appid"] and not values["appsecret"]:
+        account = {"appid": SANDBOX_APPID, "public_url": values["public_url"] or url}
+        account["appsecret"] = hashlib.blake2b(values["token"].encode(), digest_size=16).hexdigest()
     if not raw.get("WECHAT_API_BASE_URL") and not _under_uwsgi():  # a production start names it
         account["api_base_url"] = url + SANDBOX_API_PATH
     return account
@@ -194,8 +198,8 @@ def _read(row: "Field[Any]", raw: str, problems: list[str]) -> Any:
     except ValueError:
         got = (
             f"{len(raw)} characters"
-            if row.metadata["secret"]
-            else repr(re.sub(r"(?<=://)(.*?):.*(?=@)", r"\1:***", raw))
+            if row.metadata["secret"] or "@" in raw  # a password may be in it, well-formed or not
+            else repr(raw)
         )
         problems.append(f"{env_name(row)} is malformed: got {got}; expected {row.metadata['expected']}")
         return row.default

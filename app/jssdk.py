@@ -24,8 +24,9 @@ def add_jssdk(app: Flask, settings: Settings) -> None:
         """GET /jssdk?url=PAGE: what ``wx.config`` takes, as JSON."""
         url = urldefrag(request.args.get("url", "")).url
         if not _is_of(url, allowed):
-            expected = f"the page's http(s) address on {' or '.join(sorted(allowed)) or 'WECHAT_PUBLIC_URL'}"
-            return _allowed(jsonify(error=f"url: expected {expected}"), allowed), 403 if url else 400
+            hosts = " or ".join(sorted(allowed)) or "a host that WECHAT_PUBLIC_URL names, which is not set"
+            error = f"url: expected the page's http(s) address on {hosts}"
+            return _allowed(jsonify(error=error), allowed), 403 if url else 400
         try:
             signed = _signed(url)
         except (ApiError, ConfigError) as error:

@@ -29,6 +29,7 @@ _API = "https://api.weixin.qq.com"
 _LOGGED_IN_FOR = timedelta(days=30)
 _LOGIN_SECONDS = 900
 _MOST_LOGINS = 5  # at once, in the tabs of one browser
+_MOST_COOKIE_CHARACTERS, _MOST_PATH_CHARACTERS = 2000, 1500
 # A path on this site, and no second slash that would make it another's; browsers take \ for /.
 _OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 # The code is wrong, used, missing or expired: a new login helps.
@@ -69,6 +70,8 @@ def add_login(app: Flask, settings: Settings) -> None:
     pages.add_url_rule("/callback", view_func=callback)
     pages.after_request(_kept_by_nobody)
     app.register_blueprint(pages)
+    if settings.sandbox:
+        app.add_url_rule("/sandbox/me", view_func=openid_required(USERINFO)(_me))
 
 
 def openid_required(scope: str = BASE) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -88,7 +91,7 @@ def openid_required(scope: str = BASE) -> Callable[[Callable[..., Any]], Callabl
                 return view(*args, **kwargs)
             if request.method not in ("GET", "HEAD"):
                 abort(401)
-            return redirect(url_for("oauth.login", next=request.full_path.rstrip("?"), scope=scope))
+            return redirect(url_for("oauth.login", next=_here(), scope=scope))
 
         return guarded
 
@@ -101,7 +104,11 @@ def login() -> Any:
     target, scope = request.args.get("next", "/"), request.args.get("scope", BASE)
     if target.startswith(f"{settings.public_url}/"):
         target = target[len(settings.public_url) :]
-    if not _OWN_PATH.fullmatch(target) or target.startswith(url_for("oauth.login").removesuffix("login")):
+    if (
+        not _OWN_PATH.fullmatch(target)
+        or len(target) > _MOST_PATH_CHARACTERS
+        or target.startswith(url_for("oauth.login").removesuffix("login"))
+    ):
         return _page(400, "next 不是本站的地址 / next must be a path of this site")
     if scope not in (BASE, USERINFO):
         return _page(400, f"scope 只能是 {BASE} 或 {USERINFO} / scope must be one of the two")
@@ -131,7 +138,7 @@ def callback() -> Any:
     try:
         fan, kept_scope = _ask(api.client, code)
         if not fan.is_snapshotuser:
-            keep_fan(api.settings.appid, fan.openid, fan._asdict())
+            keep_fan(api.settings.account, fan.openid, fan._asdict())
     except ApiError as error:
         logger.warning("a login failed: %s", error)
         if error.errcode in _BAD_CODE:
@@ -140,6 +147,8 @@ def callback() -> Any:
     except StoreError as error:
         logger.error("a login failed: %s", error)
         return _page(503, "暂时无法登录，请稍后重试 / nobody can log in just now", target, scope)
+    if scope == USERINFO != kept_scope:
+        return _page(403, "微信没有给出昵称和头像 / WeChat did not tell the name and picture", target, scope)
     session["fan"] = {"openid": fan.openid, "scope": kept_scope, "snapshot": fan.is_snapshotuser}
     session.permanent = True
     return redirect(target)
@@ -148,8 +157,10 @@ def callback() -> Any:
 def _to_wechat(settings: Settings, target: str, scope: str, *, again: bool) -> Any:
     # https://developers.weixin.qq.com/doc/offiaccount/OA_Web_Apps/Wechat_webpage_authorization.html
     state = f"{int(again)}{secrets.token_hex(16)}"
-    logins = [*session.get("logins", {}).items(), (state, [target, scope, int(time.time())])]
-    session["logins"] = dict(logins[-_MOST_LOGINS:])
+    logins = [*session.get("logins", {}).items(), (state, [target, scope, int(time.time())])][-_MOST_LOGINS:]
+    while len(logins) > 1 and len(to_json(logins)) > _MOST_COOKIE_CHARACTERS:  # browsers take 4096, all in all
+        logins.pop(0)
+    session["logins"] = dict(logins)
     query = {  # in this order: WeChat's page is particular about it
         "appid": settings.appid,
         "redirect_uri": f"{settings.public_url}{url_for('oauth.callback')}",
@@ -164,7 +175,7 @@ def _to_wechat(settings: Settings, target: str, scope: str, *, again: bool) -> A
 def _once_more(target: str, scope: str, is_again: bool) -> Any:
     """Start a clean new login, once: a browser that takes no cookies would go round for ever."""
     if is_again:
-        return _page(403, "登录失败：请允许 Cookie 后重试 / login failed: please allow cookies", target, scope)
+        return _page(403, "登录失败，请确认允许 Cookie 后重试 / the login failed; are cookies allowed?", target, scope)
     return redirect(url_for("oauth.login", next=target, scope=scope, again="1"))
 
 
@@ -172,11 +183,11 @@ def _ask(client: Client, code: str) -> tuple[LoggedIn, str]:
     """Return the fan whom ``code`` stands for, and the scope. Raises ApiError."""
     given = {"appid": client.appid, "secret": client.secret, "code": code, "grant_type": "authorization_code"}
     said = client.without_token("get", f"{_API}/sns/oauth2/access_token", params=given)
-    openid, scope, is_snapshot = (
-        str(said.get("openid", "")),
-        str(said.get("scope", BASE)),
-        said.get("is_snapshotuser") == 1,
-    )
+    if not isinstance(said, dict):
+        raise ApiError(None, "WeChat's answer is no JSON")
+    scopes = str(said.get("scope", BASE)).split(",")  # WeChat ends it with a comma, sometimes
+    scope = USERINFO if USERINFO in scopes else BASE
+    openid, is_snapshot = str(said.get("openid", "")), said.get("is_snapshotuser") == 1
     if not openid:
         raise ApiError(None, "WeChat's answer holds no openid")
     profile = {}
@@ -195,7 +206,7 @@ def _fan(scope: str) -> LoggedIn | None:
     if known["snapshot"]:
         return LoggedIn(known["openid"], is_snapshotuser=True)
     try:
-        row = find_fan(get_api().settings.appid, known["openid"])
+        row = find_fan(get_api().settings.account, known["openid"])
     except StoreError as error:
         logger.error("a page for fans cannot be shown: %s", error)
         abort(503)
@@ -230,3 +241,15 @@ class _Sessions(SecureCookieSessionInterface):
         if request.environ.get("PATH_INFO") == self._callback_path:
             return None
         return super().open_session(app, request)
+
+
+def _me() -> Response:
+    """GET /sandbox/me: what a page knows of the fan, to try the login with."""
+    return Response("".join(f"{name}: {value}\n" for name, value in g.fan._asdict().items()), mimetype="text/plain")
+
+
+def _here() -> str:
+    """Return the path of the page that is asked for, quoted as it came."""
+    path = quote(request.script_root + request.path, safe="/~!$&'()*+,;=:@")
+    query = request.query_string.decode("latin-1")
+    return f"{path}?{query}" if query else path

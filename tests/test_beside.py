@@ -170,3 +170,15 @@ def test_a_fork_gets_a_client_of_its_own(open_app: Callable[..., Flask], monkeyp
         assert get_client() is not before
         assert get_client()._http is not before._http
         before._http.close()
+
+
+def test_two_revocations_in_one_second_are_two_fans(open_app: Callable[..., Flask]) -> None:
+    app = open_app({"*": lambda message: None})
+    event = event_message("oPushService0000000000000000", "user_authorization_revoke")
+    with app.app_context():
+        for openid in ("oOne", "oTwo"):
+            keep_fan(APPID, openid, {})
+            app.extensions["wechat_api"].cache.set(f"{APPID}:session:{openid}", '{"a":1}', 60)
+            deliver(app, event.replace("</xml>", f"<OpenID>{openid}</OpenID></xml>"))
+            assert find_fan(APPID, openid) is None
+            assert app.extensions["wechat_api"].cache.get(f"{APPID}:session:{openid}") is None

@@ -4,11 +4,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 import requests
-from flask import Flask, g, session
+from flask import Flask, g, request, session
 from flask.sessions import NullSession
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -25,6 +25,7 @@ from tests.servers import APPID, TOKEN
 from tests.wechat_server import APPSECRET, WeChatServer
 
 SITE = "https://wx.example.com"
+ACCOUNT = f"{APPID}~played"
 
 
 class Browser:
@@ -106,7 +107,7 @@ def test_a_page_gets_its_fan_after_a_silent_login(app: Flask, browser: Browser) 
     assert page.text == f"{OPENID} False"
     assert page.request.full_path == "/mine?a=1&b=%E4%B8%AD"
     with app.app_context():
-        fan = find_fan(APPID, OPENID)
+        fan = find_fan(ACCOUNT, OPENID)
     assert fan is not None
     assert (fan.nickname, fan.unionid is not None) == (None, True)
     assert browser.get("/mine").status_code == 200  # and stays logged in
@@ -115,10 +116,10 @@ def test_a_page_gets_its_fan_after_a_silent_login(app: Flask, browser: Browser) 
 def test_the_name_is_there_after_the_fan_agreed(app: Flask, browser: Browser) -> None:
     assert browser.log_in("/named").text == f"{OPENID} 用户 0000 False"
     with app.app_context():
-        fan = find_fan(APPID, OPENID)
+        fan = find_fan(ACCOUNT, OPENID)
         assert fan is not None
-        keep_fan(APPID, OPENID, {})  # a silent login later
-        again = find_fan(APPID, OPENID)
+        keep_fan(ACCOUNT, OPENID, {})  # a silent login later
+        again = find_fan(ACCOUNT, OPENID)
     assert again is not None
     assert again.nickname == fan.nickname == "用户 0000"
 
@@ -135,7 +136,7 @@ def test_a_snapshot_user_is_told_apart_and_not_kept(app: Flask, browser: Browser
     assert openid.startswith("oSnapshot")
     assert is_snapshot == "True"
     with app.app_context():
-        assert find_fan(APPID, openid) is None
+        assert find_fan(ACCOUNT, openid) is None
 
 
 def test_the_address_at_wechat_is_as_wechat_wants_it(open_app: Callable[..., Flask]) -> None:
@@ -260,7 +261,7 @@ def test_who_leaves_is_forgotten_and_has_to_log_in_again(event: str, app: Flask,
     query, body = Phone("", TOKEN, OPENID).envelope(event_message(OPENID, event))
     assert browser.client.post("/wechat", query_string=query, data=body).status_code == 200
     with app.app_context():
-        assert find_fan(APPID, OPENID) is None
+        assert find_fan(ACCOUNT, OPENID) is None
     assert browser.get("/mine").status_code == 302
 
 
@@ -326,3 +327,38 @@ def test_an_old_state_starts_a_new_login(
     monkeypatch.setattr("app.oauth.time.time", lambda: now + 901)
     assert urlsplit(browser.get(back).headers["Location"]).path == "/oauth/login"
     assert server.calls_of("/sns/oauth2/access_token") == []
+
+
+@pytest.mark.parametrize("path", ["/shop/a%20b", "/shop/a%3Fb?x=1", "/shop/%E4%B8%AD?q=%2B&r=?"])
+def test_the_page_is_found_again_whatever_its_path(path: str, app: Flask, browser: Browser) -> None:
+    @app.get("/shop/<path:name>")
+    @openid_required()
+    def shop(name: str) -> str:
+        return f"{request.path} {request.query_string.decode()}"
+
+    page = browser.log_in(path)
+    assert page.status_code == 200
+    assert page.text == f"{unquote(path.partition('?')[0])} {path.partition('?')[2]}"
+
+
+@pytest.mark.parametrize(("said", "status"), [("snsapi_userinfo,", 200), ("snsapi_base", 403), ("", 403)])
+def test_a_scope_is_read_as_wechat_writes_it_and_less_than_asked_for_ends_on_a_page(
+    said: str, status: int, browser: Browser, server: WeChatServer
+) -> None:
+    server.wechat.set(said_scope=said)
+    assert browser.log_in("/named").status_code == status
+
+
+def test_addresses_on_the_pages_are_escaped(browser: Browser) -> None:
+    state = login_query(browser.get("/oauth/login?next=/x%22%3E%3Cscript%3E%26a&scope=snsapi_userinfo"))["state"]
+    page = browser.get(f"/oauth/callback?state={state}").text
+    assert "<script>" not in page
+    assert page.count('"') % 2 == 0
+
+
+def test_many_long_addresses_do_not_make_the_cookie_too_long(browser: Browser) -> None:
+    for number in range(6):
+        response = browser.get(f"/oauth/login?next=/{'x' * 1400}{number}")
+        assert len(response.headers["Set-Cookie"]) < 4000
+    assert browser.get(browser.agree(response.headers["Location"])).headers["Location"].endswith("x5")
+    assert browser.get(f"/oauth/login?next=/{'x' * 1600}").status_code == 400

@@ -15,10 +15,7 @@ from app.cache import Cache
 from app.config import Settings
 from app.errors import ConfigError
 
-_NO_ACCOUNT = (
-    "WECHAT_APPID and WECHAT_APPSECRET are missing; WeChat's API cannot be called without them "
-    "(WECHAT_SANDBOX=1 plays it locally)"
-)
+_NO_ACCOUNT = "WeChat's API cannot be called without an account (WECHAT_SANDBOX=1 plays one locally)"
 
 
 class Api:
@@ -37,7 +34,9 @@ class Api:
         pid = os.getpid()
         if pid not in self._clients:
             if not self.settings.has_api:
-                raise ConfigError(_NO_ACCOUNT)
+                given = {"WECHAT_APPID": self.settings.appid, "WECHAT_APPSECRET": self.settings.appsecret}
+                missing = " and ".join(name for name, value in given.items() if not value)
+                raise ConfigError(f"{missing} missing; {_NO_ACCOUNT}")
             with self._lock:
                 if pid not in self._clients:
                     self._clients = {pid: Client(self.settings, self.cache)}
@@ -81,7 +80,7 @@ def create_qrcode(scene: int | str, expire_seconds: int | None = None) -> qrcode
     Raises ValueError, ApiError, StoreError.
     """
     api = get_api()
-    return qrcodes.create(api.client, api.settings.appid, scene, expire_seconds)
+    return qrcodes.create(api.client, api.settings.account, scene, expire_seconds)
 
 
 def media_id(path: str | Path, media_type: str | None = None) -> str:

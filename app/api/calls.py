@@ -111,16 +111,19 @@ class Calls:
     def _read(self, response: requests.Response) -> Any:
         """Return the JSON, or the response where it is a file."""
         content_type = response.headers.get("Content-Type", "")
-        if response.status_code == 200 and not re.search("json|text|javascript", content_type):
-            return response
         try:
             said = json.loads(response.content.decode(errors="ignore"), strict=False)
         except ValueError:
             said = None
-        if not isinstance(said, dict):
+        if response.status_code != 200 or not isinstance(said, dict):
+            if response.status_code == 200 and not re.search("json|text|javascript", content_type):
+                return response
             raise _Broken(f"it answered with status {response.status_code} and {content_type!r}, which is no JSON")
-        said |= said.pop("base_resp", {})  # so do the calls about devices
-        errcode = said["errcode"] = int(said.get("errcode") or 0)
+        said |= said.pop("base_resp", None) or {}  # so do the calls about devices
+        try:
+            errcode = said["errcode"] = int(said.get("errcode") or 0)
+        except (TypeError, ValueError):
+            raise _Broken("its errcode is no number") from None
         if errcode:
             errmsg = str(said.get("errmsg", ""))
             for hidden in self._hidden:

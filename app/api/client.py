@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from wechatpy.client import WeChatClient
 
@@ -37,7 +37,8 @@ class Client(WeChatClient):
         # A token belongs to its API and secret: after a change of either, the old one is not looked at.
         about = f"{settings.api_base_url} {self.secret}"
         name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
-        self._calls = Calls(settings.api_base_url, Pauses(cache, name), settings.secrets)
+        self._pauses = Pauses(cache, name)
+        self._calls = Calls(settings.api_base_url, self._pauses, settings.secrets)
         self._http = self._calls.http
         self._token = Kept(cache, f"token:{name}", self._fetch_token)
         self._ticket = Kept(cache, f"ticket:{name}", self._fetch_ticket)
@@ -64,7 +65,9 @@ class Client(WeChatClient):
     def clear_quota(self) -> Any:
         """Set the daily quotas of all calls back; WeChat takes this ten times a month."""
         # https://developers.weixin.qq.com/doc/offiaccount/openApi/clear_quota.html
-        return self.post("clear_quota", data={"appid": self.appid})
+        said = self.post("clear_quota", data={"appid": self.appid})
+        self._pauses.clear_quotas()
+        return said
 
     def get_api_quota(self, cgi_path: str) -> Any:
         """Return {"daily_limit", "used", "remain"} of a call such as ``/cgi-bin/message/custom/send``."""
@@ -85,11 +88,14 @@ class Client(WeChatClient):
         base = kwargs.pop("api_base_url", self.API_BASE_URL)
         url = url_or_endpoint if url_or_endpoint.startswith(("http://", "https://")) else base + url_or_endpoint
         process, given = kwargs.pop("result_processor", None), kwargs.pop("params", None) or {}
-        token = given.get("access_token") or self.access_token
+        given = dict(parse_qsl(given) if isinstance(given, str) else given)
+        theirs = given.pop("access_token", None)
+        token = theirs or self.access_token
         try:
             return self._made(method, url, given, token, process, kwargs)
         except ApiError as error:
-            if error.errcode not in _BAD_TOKEN or "access_token" in given:
+            # Not where the caller gave another token than this one; some of wechatpy's calls give this one.
+            if error.errcode not in _BAD_TOKEN or theirs not in (None, self._token.standing()):
                 raise
             refused = error
         other = self._token.replace(token)
@@ -106,16 +112,17 @@ class Client(WeChatClient):
         # https://developers.weixin.qq.com/doc/offiaccount/Basic_Information/getStableAccessToken.html
         wanted = {"grant_type": "client_credential", "appid": self.appid, "secret": self.secret}
         said = self.without_token("post", "/cgi-bin/stable_token", data={**wanted, "force_refresh": force})
-        logger.info("fetched an access token for %s s%s", said.get("expires_in"), ", by force" if force else "")
-        return _with_seconds(said, "access_token")
+        token, seconds = _with_seconds(said, "access_token")
+        logger.info("fetched an access token for %d s%s", seconds, ", by force" if force else "")
+        return token, seconds
 
     def _fetch_ticket(self, force: bool) -> tuple[str, float]:
         # https://developers.weixin.qq.com/doc/offiaccount/OA_Web_Apps/JS-SDK.html
         return _with_seconds(self.get("ticket/getticket", params={"type": "jsapi"}), "ticket")
 
 
-def _with_seconds(said: Mapping[str, Any], name: str) -> tuple[str, float]:
-    value, seconds = said.get(name), said.get("expires_in")
+def _with_seconds(said: Any, name: str) -> tuple[str, float]:
+    value, seconds = (said.get(name), said.get("expires_in")) if isinstance(said, dict) else (None, None)
     if not isinstance(value, str) or not value or not isinstance(seconds, int | float) or seconds <= 0:
         raise WeChatApiError(None, f"WeChat's answer holds no {name} with expires_in")
     return value, float(seconds)

@@ -69,6 +69,10 @@ class Kept:
             self._renew(record)
         return record.value
 
+    def standing(self) -> str | None:
+        """Return the value that is there, without asking for another."""
+        return record.value if (record := self._read()) else None
+
     def replace(self, bad: str) -> str | None:
         """Return a value to use in place of ``bad``: what somebody else put there meanwhile, else a new one.
 
@@ -105,7 +109,11 @@ class Kept:
                 self._renewing = False
                 self._release(mine)
 
-        threading.Thread(target=renew, name=f"renew {self._name}", daemon=True).start()
+        try:
+            threading.Thread(target=renew, name=f"renew {self._name}", daemon=True).start()
+        except RuntimeError:  # no thread to be had: the old one is good for a while yet
+            self._renewing = False
+            self._release(mine)
 
     def _fetched(self, bad: _Record | None) -> _Record:
         """Fetch the value, or wait for the thread of this or another process that does."""
@@ -134,8 +142,8 @@ class Kept:
             replaced = bad.replaced + 1 if time.time() - bad.fetched_at < 2 * _LONGEST_REPLACE_SECONDS else 1
         try:
             value, seconds = self._fetch(False)
-            if bad is not None and value == bad.value and self._may_force():
-                value, seconds = self._fetch(True)
+            if bad is not None and value == bad.value:
+                value, seconds = self._forced(value, seconds)
         except ApiError as error:
             self._failure = time.monotonic() + _FAILED_SECONDS, error
             self._cache.set(self._key("failed"), to_json([error.errcode, error.errmsg, error.rid]), _FAILED_SECONDS)
@@ -153,9 +161,16 @@ class Kept:
         if self._failure and time.monotonic() < self._failure[0]:
             raise ApiError(*self._failure[1].args)
 
-    def _may_force(self) -> bool:
-        mine = to_json(secrets.token_hex(6))
-        return self._cache.claim(self._key("forced"), mine, _FORCE_APART_SECONDS) == mine
+    def _forced(self, value: str, seconds: float) -> tuple[str, float]:
+        """Return a value fetched by force, or what is there where that was done not long ago, or nobody knows."""
+        key = self._key("forced")
+        if not self._cache.add(key, "true", _FORCE_APART_SECONDS):
+            return value, seconds
+        try:
+            return self._fetch(True)
+        except ApiError:
+            self._cache.delete(key)
+            raise
 
     def _read(self) -> _Record | None:
         kept = self._cache.get(self._key("value"))

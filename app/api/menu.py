@@ -3,12 +3,21 @@
 import difflib
 import json
 import logging
+import time
 from typing import Any
 
 from app.api.client import Client
 from app.api.menu_rules import check, normalised
 from app.errors import ApiError, BadMenu
-from app.store.menus import begin_push, clear_current, current_revision, end_push, find_revision
+from app.store.menus import (
+    PUSH_SECONDS,
+    begin_push,
+    clear_current,
+    current_revision,
+    end_push,
+    find_revision,
+    unfinished_push,
+)
 from app.store.models import MenuRevision
 
 _NO_MENU = 46003
@@ -21,11 +30,14 @@ def pull(client: Client) -> dict[str, Any] | None:
     A menu that was made on the account's page is not seen by this call of WeChat. Raises ApiError.
     """
     try:
-        return normalised(client.get("menu/get"))
+        found = client.get("menu/get")
     except ApiError as error:
         if error.errcode != _NO_MENU:
             raise
-    return None
+        return None
+    # In the order in which they were made: the newest that matches is the one that a fan sees.
+    conditional = sorted(found.get("conditionalmenu", []), key=lambda menu: int(menu.get("menuid", 0)))
+    return normalised({**found, "conditionalmenu": conditional})
 
 
 def push(
@@ -42,17 +54,26 @@ def push(
     wanted = normalised(menu)
     content = as_text(wanted)
     current = current_revision(appid)
-    if current and current.content == content and not force:
+    if current and current.content == content and not force and unfinished_push(appid) is None:
         return current, False
-    revision = begin_push(appid, content, author, note)
-    if revision is None:
-        raise BadMenu("somebody else is pushing a menu just now; try again in a moment")
-    is_pushed = False
+    revision = _begun(appid, content, author, note)
+    is_pushed: bool | None = False
     try:
-        _replace(client, wanted)
-        is_pushed = True
+        before = pull(client)
+        is_pushed = None
+        try:
+            _replace(client, before, wanted)
+            is_pushed = True
+        except ApiError as error:
+            if error.errcode is not None and _put_back(client, before, error):
+                is_pushed = False
+            raise
     finally:
         end_push(revision, pushed=is_pushed)
+        if is_pushed is None:
+            logger.warning(
+                "WeChat may have taken a part: flask wechat menu diff shows it, and the next push is made anew"
+            )
     return revision, True
 
 
@@ -64,10 +85,35 @@ def rollback(client: Client, appid: str, number: int, author: str) -> tuple[Menu
     return push(client, appid, json.loads(revision.content), author, f"rollback to {number}")
 
 
-def delete(client: Client, appid: str) -> None:
-    """Delete the menu, with all conditional ones; its revisions are kept. Raises ApiError, StoreError."""
-    client.menu.delete()
-    clear_current(appid)
+def delete(client: Client, appid: str, author: str) -> None:
+    """Delete the menu, with all conditional ones; its revisions are kept. Raises BadMenu, ApiError, StoreError."""
+    revision = _begun(appid, "{}", author, "delete")
+    is_known = False
+    try:
+        client.menu.delete()
+        clear_current(appid)
+        is_known = True
+    except ApiError as error:
+        is_known = error.errcode is not None
+        raise
+    finally:
+        end_push(revision, pushed=False if is_known else None)
+
+
+def _begun(appid: str, content: str, author: str, note: str) -> MenuRevision:
+    """Begin a push, one at a time. Raises BadMenu while somebody else's goes on."""
+    if revision := begin_push(appid, content, author, note):
+        return revision
+    other = unfinished_push(appid)
+    who = (
+        f"{other.author} has been pushing a menu since {_clock(other.created_at)}" if other else "somebody else pushes"
+    )
+    until = f", or at {_clock(other.created_at + PUSH_SECONDS)} if that push has died" if other else ""
+    raise BadMenu(f"{who}; try again in a moment{until}")
+
+
+def _clock(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds + 1))
 
 
 def as_text(menu: Any) -> str:
@@ -83,43 +129,39 @@ def in_wechats_format(menu: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(there: Any, wanted: Any) -> list[str]:
-    """Return the lines of a unified diff from the menu that WeChat has to the wanted one; [] for the same.
-
-    The order in which WeChat lists conditional menus says nothing.
-    """
-    before, after = (as_text(_in_order(menu) if menu else {}).splitlines() for menu in (there, wanted))
+    """Return the lines of a unified diff from the menu that WeChat has to the wanted one; [] for the same."""
+    before, after = (as_text(menu or {}).splitlines() for menu in (there, wanted))
     return list(difflib.unified_diff(before, after, "WeChat", "wanted", lineterm=""))
 
 
-def _replace(client: Client, wanted: dict[str, Any]) -> None:
+def _replace(client: Client, before: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
     # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Personalized_menu_interface.html
-    before = pull(client)
     client.menu.create({"button": wanted["button"]})
-    conditional = wanted.get("conditionalmenu", [])
-    if before and conditional == before.get("conditionalmenu", []):
+    _set_conditional(client, before, wanted.get("conditionalmenu", []))
+
+
+def _set_conditional(client: Client, there: dict[str, Any] | None, wanted: list[Any]) -> None:
+    if wanted == (there or {}).get("conditionalmenu", []):
         return
-    try:
-        if before and before.get("conditionalmenu"):
-            for menu in client.get("menu/get")["conditionalmenu"]:
-                client.menu.del_conditional(menu["menuid"])
-        for menu in conditional:
-            client.menu.add_conditional(menu)
-    except ApiError as error:
-        _put_back(client, before, error)
-        raise
+    if there and "conditionalmenu" in there:
+        for menu in client.get("menu/get").get("conditionalmenu", []):
+            client.menu.del_conditional(menu["menuid"])
+    for menu in wanted:
+        client.menu.add_conditional(menu)
 
 
-def _put_back(client: Client, before: dict[str, Any] | None, error: ApiError) -> None:
+def _put_back(client: Client, before: dict[str, Any] | None, error: ApiError) -> bool:
+    """Put the menu back that was there, and return whether it is; what WeChat refused at once has changed nothing."""
     try:
-        client.menu.delete()
-        if before:
+        there = pull(client)
+        if there == before:
+            return True
+        if before is None:
+            client.menu.delete()
+        else:  # never without a menu in between
             client.menu.create({"button": before["button"]})
-        for menu in (before or {}).get("conditionalmenu", []):
-            client.menu.add_conditional(menu)
+            _set_conditional(client, there, before.get("conditionalmenu", []))
     except ApiError:
         logger.exception("the menu from before could not be put back after: %s; it was: %s", error, before)
-
-
-def _in_order(menu: dict[str, Any]) -> dict[str, Any]:
-    conditional = sorted(menu.get("conditionalmenu", []), key=as_text)
-    return {**menu, "conditionalmenu": conditional} if conditional else menu
+        return False
+    return True

@@ -16,7 +16,7 @@ _TYPES = {
 }  # fmt: skip
 _MOST_BYTES = {"key": 128, "url": 1024}
 _MOST_NAME_BYTES, _MOST_SUB_NAME_BYTES = 16, 60
-_MOST_BUTTONS, _MOST_SUB_BUTTONS = 3, 5
+_MOST_BUTTONS, _MOST_SUB_BUTTONS, _MOST_CONDITIONAL_HOSTS = 3, 5, 3
 _BUTTON_FIELDS = ("name", "type", "sub_button", "key", "url", "appid", "pagepath", "media_id", "article_id")
 _MENU_FIELDS = ("button", "conditionalmenu", "matchrule", "menu", "menuid")
 # What a conditional menu may ask for, and how it is written.
@@ -57,6 +57,10 @@ def check(menu: Any, takes_click: Callable[[str], bool] | None = None) -> Checke
                 found.warnings.append(
                     f"{place}: no handler has a row for the click on key {_quoted(button['key'])}; {row}"
                 )
+    links = {_host(button) for bar in _listed(menu, "conditionalmenu") for _, button, _ in _walk("", bar)} - {""}
+    if len(links) > _MOST_CONDITIONAL_HOSTS:
+        wrong = f"link to {len(links)} hosts, {', '.join(sorted(links))}; WeChat takes {_MOST_CONDITIONAL_HOSTS} in all"
+        found.problems.append(f"the conditional menus: {wrong}")
     return found
 
 
@@ -72,6 +76,12 @@ def normalised(menu: Any) -> dict[str, Any]:
     if conditional := _listed(menu, "conditionalmenu"):
         form["conditionalmenu"] = [_normal_bar(one) for one in conditional]
     return form
+
+
+def _host(button: Any) -> str:
+    url = button.get("url") if isinstance(button, dict) and button.get("type") == "view" else None
+    found = re.match(r"https?://([^/?#]+)", url) if isinstance(url, str) else None
+    return found[1].lower() if found else ""
 
 
 def _default(menu: Any) -> Any:

@@ -20,7 +20,8 @@ CLOSED, USED_UP, NOT_ALLOWED = 45015, 45047, 48001
 _PATH = "message/custom/send"
 _AFTER_MESSAGE = ("message", 48 * 3600, 5)
 _AFTER_ACTION = ("action", 60, 3)
-_ACTIONS = ("click", "scan", "subscribe")
+# Of the buttons, those that push an event without leaving WeChat.
+_ACTIONS = ("click", "scancode_push", "scancode_waitmsg", "scan", "subscribe")
 # How long a window that WeChat says is closed is believed to be, unless the fan opens it.
 _REFUSED_SECONDS = 600
 # Where a text is best cut, the best first.
@@ -43,9 +44,11 @@ class Budget:
         self._cache = cache
 
     def note(self, message: Any) -> None:
-        """Open the window that ``message`` opens."""
+        """Open the window that ``message`` opens, or close all for a fan who leaves."""
         if message.event is None:
             self._open(message.openid, *_AFTER_MESSAGE)
+        elif message.event == "unsubscribe":
+            self.close(message.openid, CLOSED)
         elif message.event in _ACTIONS:
             self._open(message.openid, *_AFTER_ACTION)
 
@@ -79,8 +82,12 @@ class Budget:
         for slot in slots:
             self._cache.delete(slot)
 
-    def close(self, openid: str, errcode: int) -> None:
-        """Note that WeChat takes nothing for the fan now, for the reason ``errcode``."""
+    def close(self, openid: str, errcode: int, since: float | None = None) -> None:
+        """Note that WeChat takes nothing for the fan, for the reason ``errcode``, as of ``since``."""
+        for kind in ("message", "action"):
+            kept = self._cache.get(self._key(openid, kind))
+            if kept and since is not None and json.loads(kept)[0] > since:
+                return  # the fan has opened a window meanwhile
         for kind in ("message", "action"):
             self._cache.delete(self._key(openid, kind))
         self._open(openid, "message", _REFUSED_SECONDS, 0, errcode)
@@ -108,7 +115,7 @@ def send_messages(client: Client, budget: Budget, openid: str, value: Any) -> in
     Raises BadReply for what cannot be sent, and ApiError; its ``unsent`` is what remains where a part was sent.
     """
     contents = contents_of(value)
-    taken = budget.take(openid, len(contents))
+    started, taken = round(time.time(), 3), budget.take(openid, len(contents))
     for number, content in enumerate(contents):
         try:
             client.post(_PATH, data={"touser": openid, **content})
@@ -116,9 +123,12 @@ def send_messages(client: Client, budget: Budget, openid: str, value: Any) -> in
             if error.errcode is not None:  # without one, WeChat may have sent it
                 budget.give_back(taken[number:])
             if error.errcode in (CLOSED, USED_UP):
-                budget.close(openid, error.errcode)
+                budget.close(openid, error.errcode, started)
             if number:
                 error.unsent = "".join(part["text"]["content"] for part in contents[number:])
+            raise
+        except BaseException:  # it was never sent
+            budget.give_back(taken[number:])
             raise
     return len(contents)
 

@@ -18,6 +18,8 @@ _TODO = {
     40243: "thaw the AppSecret (解冻) on the account's page (设置与开发 → 基本配置)",
     _QUOTA_USED_UP: "wait until midnight in Beijing, or clear it once: get_client().clear_quota()",
 }
+# What a wrong AppSecret or appid is called where the token is fetched.
+_WRONG_SECRET = (40001, 40013, 41002, 41004, 40125)
 _FIRST_SECONDS = 30
 _LONGEST_SECONDS = {_QUOTA_USED_UP: 3600}
 _LONGEST = 600
@@ -31,6 +33,7 @@ class _Pause(NamedTuple):
     rid: str
     until: float
     times: int
+    begun: float
 
 
 class Pauses:
@@ -44,7 +47,7 @@ class Pauses:
         """Return whether a call of ``path`` is the first after a pause. Raises ApiError while it lasts."""
         pauses = list(filter(None, map(self._read, (_ACCOUNT, path))))
         for pause in pauses:
-            if time.time() < pause.until:
+            if time.time() < pause.until and not self._is_cleared(pause):
                 again = time.strftime("%H:%M:%S", time.localtime(pause.until))
                 raise ApiError(pause.errcode, f"{pause.errmsg} (WeChat is not asked again before {again})", pause.rid)
         return bool(pauses)
@@ -56,21 +59,31 @@ class Pauses:
 
     def begin(self, path: str, error: ApiError) -> None:
         """Pause after ``error`` where it calls for that, and say in the log what to do."""
-        errcode = error.errcode
+        is_of_token = path.endswith("/stable_token") and error.errcode in _WRONG_SECRET
+        errcode = 40125 if is_of_token else error.errcode
         if errcode not in _TODO:
             return
         scope = path if errcode == _QUOTA_USED_UP else _ACCOUNT
         before = self._read(scope)
         if before and time.time() < before.until:  # another call was under way
             return
-        times = before.times + 1 if before and before.errcode == errcode else 1
+        times = before.times + 1 if before and before.errcode == error.errcode else 1
         seconds = min(_FIRST_SECONDS * 2 ** (times - 1), _LONGEST_SECONDS.get(errcode, _LONGEST))
-        pause = _Pause(errcode, error.errmsg, error.rid, time.time() + seconds, times)
+        pause = _Pause(error.errcode or errcode, error.errmsg, error.rid, time.time() + seconds, times, time.time())
         self._cache.set(self._key(scope), to_json(pause), 3 * seconds)
         found = _ADDRESS.search(error.errmsg)
         todo = _TODO[errcode].format(address=found[1] if found else "this server's address")
         what = "all calls pause" if scope == _ACCOUNT else f"calls of {path} pause"
         logger.error("%s for %d s: %s. To do: %s", what, seconds, error, todo)
+
+    def clear_quotas(self) -> None:
+        """End the pauses for quotas: they are set back."""
+        self._cache.set(self._key("cleared"), str(time.time()), 2 * _LONGEST_SECONDS[_QUOTA_USED_UP])
+
+    def _is_cleared(self, pause: _Pause) -> bool:
+        if pause.errcode != _QUOTA_USED_UP:
+            return False
+        return float(self._cache.get(self._key("cleared")) or 0) > pause.begun
 
     def _read(self, scope: str) -> _Pause | None:
         kept = self._cache.get(self._key(scope))

@@ -202,4 +202,6 @@ def identity(message: Any) -> tuple[str, ...]:
     fields = message.fields
     if msg_id := fields.get("MsgId"):
         return message.openid, str(msg_id)
-    return tuple(str(fields.get(name)) for name in ("FromUserName", "CreateTime", "MsgType", "Event", "EventKey"))
+    # Those of WeChat's push service about a fan, such as a revocation, name the fan in OpenID.
+    names = ("FromUserName", "CreateTime", "MsgType", "Event", "EventKey", *(["OpenID"] if "OpenID" in fields else []))
+    return tuple(str(fields.get(name)) for name in names)

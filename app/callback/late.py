@@ -13,7 +13,7 @@ from app.cache import Cache, to_json
 from app.callback.render import render
 from app.callback.watch import Watch
 from app.config import Settings
-from app.errors import ApiError
+from app.errors import ApiError, BadReply
 
 SendLate = Callable[[str, Any], object]
 """``send_late(openid, reply)`` sends what a handler returned, and raises when that failed for good."""
@@ -21,10 +21,19 @@ SendLate = Callable[[str, Any], object]
 _KEEP_SECONDS = 48 * 3600
 # A handler that has not ended by then is not waited for by the pickup word.
 _EXPECT_SECONDS = 600
-# How long no customer-service message is tried after one failed: WeChat says that the account may not, or else.
-_CLOSED_SECONDS = {48001: 3600, None: 60}
+# How long no customer-service message is tried after WeChat's errcode for one, where it concerns all fans.
+_CLOSED_SECONDS = {
+    48001: 3600,
+    50002: 3600,
+    45009: 600,
+    40125: 600,
+    40164: 600,
+    40243: 600,
+    45011: 60,
+    -1: 60,
+    None: 60,
+}
 _CLOSED_OTHERWISE_SECONDS = 600
-_FAN_ONLY = (45015, 45047)
 _LOCK_SECONDS = 3
 _LOCK_POLL_SECONDS = 0.05
 logger = logging.getLogger("wechat.late")
@@ -74,7 +83,8 @@ class Late:
                 waiting[:] = [entry for entry in waiting if entry[0] != key]
 
     def forget(self, openid: str) -> None:
-        """Forget the fan's waiting answers."""
+        """Forget the fan's waiting answers, and those that are still being made."""
+        self._cache.set(self._cache.key("left", openid), str(int(time.time())), _EXPECT_SECONDS)
         if self._waiting(openid):
             with self._changed(openid) as waiting:
                 for key, _ in waiting:
@@ -83,12 +93,14 @@ class Late:
 
     def send(self, key: str, message: Any, answer: Answer) -> None:
         """Send the late answer, or keep it for the pickup word where that is not allowed or fails."""
+        if self._has_left(message):
+            answer = answer._replace(xml="")
         unsent = self._unsent(message, answer) if answer.xml else None
         if unsent:
             self._keep(key, message, unsent)
         else:
             self.unexpect(key, message)
-        # "none" for a handler that returned None
+        # "none" for a handler that returned None, or a fan who has left
         way = "next_message" if unsent else "customer_service" if answer.xml else "none"
         fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
         logger.info("late answer", extra={"fields": fields})
@@ -124,14 +136,23 @@ class Late:
             self._send_late(message.openid, answer.value)
         except ApiError as error:
             logger.warning("the customer-service message failed; the answer waits for the pickup word: %s", error)
-            if error.errcode not in _FAN_ONLY:
-                self._close(_CLOSED_SECONDS.get(error.errcode, _CLOSED_OTHERWISE_SECONDS))
+            if seconds := _CLOSED_SECONDS.get(error.errcode):
+                self._close(seconds)
             return answer if error.unsent is None else answer._replace(value=error.unsent)
+        except BadReply as error:
+            logger.warning("%s; the answer waits for the pickup word", error)
+            return answer
         except Exception:  # whatever it was, the answer must not be lost with it
             logger.exception("the customer-service message failed; the answer waits for the pickup word")
             self._close(_CLOSED_OTHERWISE_SECONDS)
             return answer
         return None
+
+    def _has_left(self, message: Any) -> bool:
+        """Tell whether the fan has left since ``message``."""
+        left = self._cache.get(self._cache.key("left", message.openid))
+        asked = str(message.fields.get("CreateTime"))
+        return left is not None and asked.isdecimal() and int(asked) <= int(left)
 
     def _close(self, seconds: int) -> None:
         self._cache.set(self._closed_key(), "true", seconds)

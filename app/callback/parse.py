@@ -11,6 +11,7 @@ from app.callback.xml import Fields
 from app.errors import BadMessage
 
 _QR_PREFIX = "qrscene_"
+_LEAVING = ("unsubscribe", "user_authorization_revoke", "user_authorization_cancellation")
 
 
 class FanMessage:
@@ -29,6 +30,12 @@ class FanMessage:
     match: Any = None
     _session: Session | None = None
     _answer_by = 0.0
+
+    @property
+    def leaving(self) -> set[str]:
+        """The openids whose data must be deleted after this event; a revocation names its fan in OpenID."""
+        # https://developers.weixin.qq.com/doc/offiaccount/OA_Web_Apps/authorization_change.html
+        return {self.openid, str(self.fields.get("OpenID") or self.openid)} if self.event in _LEAVING else set()
 
     @property
     def deadline(self) -> float:

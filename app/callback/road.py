@@ -22,7 +22,6 @@ from app.config import Settings
 from app.errors import BadMessage, BadReply, Busy
 
 _KEEP_SECONDS = 60
-_LEAVING = ("unsubscribe", "user_authorization_revoke")
 Note = Callable[[Any], None]
 logger = logging.getLogger("wechat")
 
@@ -88,18 +87,19 @@ class Road:
         _note(self._beside.arrived, message)
         if collected := self._late.collect(message):
             return collected
-        name, session = "-", Session(self._cache, message.openid, self._settings.session_seconds)
+        name, has_returned, session = "-", False, Session(self._cache, message.openid, self._settings.session_seconds)
         try:
             handler = self._table.find(message)
             name = "-" if handler is None else handler_name(handler)
             message._session = session
             value = self._slots.call(handler, self._table.call, message)
+            has_returned = True
             xml = render(value, message, int(time.time()))
             session.save()
         except Busy:
             return self._instead(self._settings.busy_reply, message, "busy", name)
         except BadReply as error:
-            logger.error("%s, on message %s: %s", name, _message_id(message), error)
+            logger.error("%s, on message %s: %s", name, _message_id(message), error, exc_info=not has_returned)
         except BaseException:  # asyncio's CancelledError is none of Exception's
             logger.exception("%s failed on message %s", name, _message_id(message))
         else:
@@ -107,9 +107,9 @@ class Road:
                 logger.warning("no row of HANDLERS takes this message; to answer it, add: %s", row_for(message))
             return Answer(xml, "replied" if xml else "unhandled" if handler is None else "silent", name, value)
         finally:
-            if message.event in _LEAVING:
-                session.delete()
-                self._late.forget(message.openid)
+            for openid in message.leaving:
+                Session(self._cache, openid, self._settings.session_seconds).delete()
+                self._late.forget(openid)
             _note(self._beside.handled, message)
         return self._instead(self._settings.error_reply, message, "failed", name)
 

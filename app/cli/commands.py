@@ -4,7 +4,7 @@ import click
 
 from app.callback.dispatch import Table
 from app.cli import fan, menu, message, qrcode, sandbox
-from app.config import Settings
+from app.config import SANDBOX_API_PATH, Settings
 
 _OF_THE_API = ("menu", "qrcode", "message")
 
@@ -16,7 +16,7 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
     @click.pass_context
     def group(context: click.Context) -> None:
         """Play a fan of the account, look at what it answers, and run the account."""
-        if settings.sandbox and context.invoked_subcommand in _OF_THE_API:
+        if settings.api_base_url.endswith(SANDBOX_API_PATH) and context.invoked_subcommand in _OF_THE_API:
             click.echo(f"-- WeChat is played locally by {settings.api_base_url}; nothing reaches a fan", err=True)
 
     for command in (

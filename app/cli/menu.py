@@ -45,7 +45,7 @@ def group(table: Table) -> click.Group:
         with plain_errors():
             wanted = _checked(file, table)
             api = get_api()
-            _say_pushed(*menu.push(api.client, api.settings.appid, wanted, author, note, force=force))
+            _say_pushed(*menu.push(api.client, api.settings.account, wanted, author, note, force=force))
 
     for command in (pull, diff, history, rollback, delete):
         group.add_command(command)
@@ -90,7 +90,7 @@ def diff(file: Path) -> None:
 def history() -> None:
     """List the revisions, the newest first; * is the current one."""
     with plain_errors():
-        found = revisions(get_api().settings.appid)
+        found = revisions(get_api().settings.account)
     for revision in found:
         click.echo(_line(revision))
     if not found:
@@ -105,7 +105,7 @@ def rollback(number: int, author: str) -> None:
     """Push revision NUMBER again, as a new revision."""
     with plain_errors():
         api = get_api()
-        _say_pushed(*menu.rollback(api.client, api.settings.appid, number, author))
+        _say_pushed(*menu.rollback(api.client, api.settings.account, number, author))
 
 
 @click.command()
@@ -117,11 +117,13 @@ def delete(yes: bool) -> None:
         click.confirm("delete the menu of the account?", abort=True)
     with plain_errors():
         api = get_api()
-        menu.delete(api.client, api.settings.appid)
+        menu.delete(api.client, api.settings.account, _author())
     click.echo("deleted")
 
 
 def _read(file: Path) -> Any:
+    if not file.exists():
+        raise BadMenu(f"{file}: no such file; docs/menus.md shows one, and flask wechat menu pull writes one")
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -141,7 +143,8 @@ def _checked(file: Path, table: Table) -> Any:
 
 
 def _say_pushed(revision: MenuRevision, called: bool) -> None:
-    click.echo(f"{'pushed revision' if called else 'nothing to do: WeChat has revision'} {revision.number}")
+    same = f"nothing to do: revision {revision.number} was pushed last and holds the same (--force pushes it again)"
+    click.echo(f"pushed revision {revision.number}" if called else same)
 
 
 def _line(revision: MenuRevision) -> str:

@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 
 from app.api import create_qrcode, get_api, qrcodes
 from app.cli import plain_errors
-from app.store.qrcodes import codes, find_code
+from app.store.qrcodes import codes, find_living
 
 _SCENE = click.argument("scene")
 _INT = click.option("--int", "is_int", is_flag=True, help="SCENE is a scene_id, not a text.")
@@ -39,7 +39,7 @@ def create(scene: str, is_int: bool, expire: int | None) -> None:
 def list_codes() -> None:
     """List the codes with the scans and follows of their scenes, the newest first."""
     with plain_errors():
-        found = codes(get_api().settings.appid)
+        found = codes(get_api().settings.account)
     for row, scans, follows in found:
         click.echo(f"{_line(qrcodes.as_code(row))}  scans {scans}  follows {follows}")
     if not found:
@@ -49,27 +49,25 @@ def list_codes() -> None:
 @click.command()
 @_SCENE
 @_INT
-@_EXPIRE
 @with_appcontext
-def show(scene: str, is_int: bool, expire: int | None) -> None:
+def show(scene: str, is_int: bool) -> None:
     """Draw the code for SCENE in the terminal."""
     with plain_errors():
-        click.echo(_found(scene, is_int, expire).text())
+        click.echo(_found(scene, is_int).text())
 
 
 @click.command()
 @_SCENE
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @_INT
-@_EXPIRE
 @with_appcontext
-def image(scene: str, file: Path, is_int: bool, expire: int | None) -> None:
+def image(scene: str, file: Path, is_int: bool) -> None:
     """Draw the code for SCENE into FILE, a .png or a .svg."""
     draw = {".png": "png", ".svg": "svg"}.get(file.suffix.lower())
     with plain_errors():
         if draw is None:
             raise ValueError(f"FILE is {file}; expected a name that ends with .png or .svg")
-        file.write_bytes(getattr(_found(scene, is_int, expire), draw)())
+        file.write_bytes(getattr(_found(scene, is_int), draw)())
     click.echo(f"wrote {file}")
 
 
@@ -82,11 +80,10 @@ def _scene(scene: str, is_int: bool) -> int | str:
         raise ValueError(f"SCENE is {scene!r}; with --int expected a whole number") from error
 
 
-def _found(scene: str, is_int: bool, expire: int | None) -> qrcodes.QrCode:
-    wanted = qrcodes.wanted_code(get_api().settings.appid, _scene(scene, is_int), expire)
-    row = find_code(wanted)
+def _found(scene: str, is_int: bool) -> qrcodes.QrCode:
+    row = find_living(get_api().settings.account, "int" if is_int else "str", str(_scene(scene, is_int)))
     if row is None:
-        raise ValueError(f"there is no such code for {scene!r}; flask wechat qrcode create makes it")
+        raise ValueError(f"there is no code for {scene!r}; flask wechat qrcode list shows all, create makes one")
     return qrcodes.as_code(row)
 
 

@@ -7,6 +7,7 @@ import click
 
 from app.config import Settings
 from app.sandbox.api import STATE_FILE
+from app.sandbox.endpoints import ENDPOINTS
 from app.sandbox.wechat import WeChat
 
 
@@ -49,6 +50,9 @@ def fail(
     kind = "cut" if cut else "html" if html else "stall" if seconds else "errcode"
     if kind == "errcode" and not errcode:
         raise click.UsageError("expected an ERRCODE, --stall, --cut or --html")
+    known = {known for _, known in ENDPOINTS}
+    if path != "*" and path not in known:
+        raise click.UsageError(f"PATH is {path}; expected * or one of: {', '.join(sorted(known))}")
     wechat.fail(path, kind, errcode=errcode or 0, seconds=seconds or 0, times=times)
 
 

@@ -115,6 +115,21 @@ def media_get(wechat: WeChat, account: dict[str, Any], call: Call) -> Any:
     return found[1], "application/octet-stream"
 
 
+def user_info(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """GET /cgi-bin/user/info."""
+    openid = call.query.get("openid", "")
+    if not openid:
+        raise Refusal(40003, "invalid openid")
+    return {"subscribe": int(openid in account.get("fans", {})), "openid": openid, "tagid_list": []}
+
+
+def tag_create(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/tags/create."""
+    tags = [*account.get("tags", []), str(call.body.get("tag", {}).get("name", ""))]
+    account["tags"] = tags
+    return {"tag": {"id": 99 + len(tags), "name": tags[-1]}}
+
+
 def clear_quota(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     """POST /cgi-bin/clear_quota."""
     if call.body.get("appid") != wechat.appid:
@@ -168,6 +183,8 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/cgi-bin/showqrcode"): show_qrcode,
     ("POST", "/cgi-bin/media/upload"): media_upload,
     ("GET", "/cgi-bin/media/get"): media_get,
+    ("GET", "/cgi-bin/user/info"): user_info,
+    ("POST", "/cgi-bin/tags/create"): tag_create,
     ("POST", "/cgi-bin/clear_quota"): clear_quota,
     ("POST", "/cgi-bin/openapi/quota/get"): quota_get,
     ("POST", "/cgi-bin/openapi/rid/get"): rid_get,

@@ -57,7 +57,8 @@ def oauth_token(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     token = f"web_{secrets.token_urlsafe(60)}"
     account.setdefault("web_tokens", {})[token] = code
     answer = {"access_token": token, "expires_in": 7200, "refresh_token": f"refresh_{secrets.token_urlsafe(60)}"}
-    answer |= {"openid": _openid(code), "scope": code["scope"], "unionid": _unionid(code)}
+    scope = account.get("said_scope", code["scope"])
+    answer |= {"openid": _openid(code), "scope": scope, "unionid": _unionid(code)}
     return answer | ({"is_snapshotuser": 1} if code["snapshot"] else {})
 
 

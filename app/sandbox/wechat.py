@@ -57,7 +57,9 @@ class WeChat:
         return self.state.records("message")
 
     def set(self, **values: Any) -> None:
-        """Change how the account behaves: ``expires_in`` of new tokens, ``limits`` as {path: calls a day}."""
+        """Change how the account behaves: ``expires_in`` of new tokens, ``limits`` as {path: calls a day}, and
+        ``said_scope``, which a login says instead of what the fan agreed to.
+        """
         with self.state.changed() as account:
             account.update(values)
 
@@ -90,8 +92,10 @@ class WeChat:
                 token |= {"ends": time.time() - 1}
 
     def heard(self, openid: str, event: str | None = None) -> None:
-        """Note that the fan wrote (``event`` None), clicked, followed or scanned: messages may follow then."""
-        if event not in (None, "click", "subscribe", "scan"):
+        """Note that the fan wrote (``event`` None), clicked, followed or scanned: messages may follow then; or left."""
+        if event == "unsubscribe":
+            self.close_window(openid)
+        if event not in (None, "click", "scancode_push", "scancode_waitmsg", "subscribe", "scan"):
             return
         seconds, count = MESSAGE_WINDOW if event is None else ACTION_WINDOW
         with self.state.changed() as account:

@@ -34,7 +34,8 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
     "postgresql+psycopg": {"connect_timeout": 3, "tcp_user_timeout": 10000},
 }
 _POOL = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 5}
-_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+# secure_delete: what is deleted of a fan is overwritten, and not only forgotten.
+_SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON")
 _EXPECTED = "sqlite:///FILE, mysql://USER:PASSWORD@HOST/DATABASE or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -69,6 +70,8 @@ def open_store(app: Flask, url: str) -> None:
     except (ArgumentError, ValueError):  # not from it: it quotes the URL with its password
         raise ConfigError(f"WECHAT_DATABASE_URL cannot be read; expected {_EXPECTED}") from None
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+    if "@" in (parsed.host or ""):
+        raise ConfigError(f"WECHAT_DATABASE_URL has an @ too many, in a password it is %40; expected {_EXPECTED}")
     is_file = parsed.drivername.startswith("sqlite") and parsed.database not in (None, "", ":memory:")
     if is_file:  # from the working directory, as .env is, not from Flask's instance folder
         parsed = parsed.set(database=str(Path(parsed.database or "").absolute()))
@@ -103,9 +106,9 @@ def transaction() -> Iterator[Session]:
         with Session(db.engine, expire_on_commit=False) as session, session.begin():
             yield session
     except IntegrityError as error:
-        raise Taken(_reason(error)) from error
+        raise Taken(reason_of(error)) from error
     except SQLAlchemyError as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         is_conflict = isinstance(error, StaleDataError) or any(code in reason for code in _CONFLICTS)
         raise (Conflict if is_conflict else StoreError)(reason) from error
 
@@ -125,18 +128,19 @@ def retried(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
     return call
 
 
-def _reason(error: SQLAlchemyError) -> str:
+def reason_of(error: SQLAlchemyError) -> str:
     """Return what went wrong and what to do, without the parameters, which are fans' data."""
     said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     missing = "; is it up to date? flask db upgrade" if _MISSING.search(said) else ""
-    return f"the database fails: {type(error).__name__}: {said}{missing}"
+    where = f" {db.engine.url.database}" if "unable to open" in said else ""
+    return f"the database fails: {type(error).__name__}: {said}{where}{missing}"
 
 
 def _make_file(_dialect: Any, _record: Any, arguments: Any, _options: Any) -> None:
     """Make the file and its folder where they are missing, for their owner alone."""
     path = Path(arguments[0])
     with suppress(OSError):  # SQLite says then what is wrong
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # one folder: a typo is not a place for a new database
         os.close(os.open(path, os.O_CREAT, 0o600))
 
 

@@ -8,8 +8,8 @@ from app.errors import StoreError, Taken
 from app.store import retried, transaction
 from app.store.models import MenuRevision
 
-# A push takes seconds; one that began so long ago has died.
-_PUSH_SECONDS = 120
+PUSH_SECONDS = 120
+"""A push takes seconds; one that began so long ago has died."""
 
 
 def current_revision(appid: str) -> MenuRevision | None:
@@ -36,7 +36,7 @@ def begin_push(appid: str, content: str, author: str, note: str) -> MenuRevision
     now = int(time.time())
     try:
         with transaction() as session:
-            died = MenuRevision.pushing.is_(True), MenuRevision.created_at < now - _PUSH_SECONDS
+            died = MenuRevision.pushing.is_(True), MenuRevision.created_at < now - PUSH_SECONDS
             session.execute(delete(MenuRevision).where(MenuRevision.appid == appid, *died))
             last = session.scalar(select(func.max(MenuRevision.number)).where(MenuRevision.appid == appid)) or 0
             revision = MenuRevision(appid=appid, number=last + 1, created_at=now, content=content, pushing=True)
@@ -47,11 +47,22 @@ def begin_push(appid: str, content: str, author: str, note: str) -> MenuRevision
     return revision
 
 
-@retried
-def end_push(revision: MenuRevision, *, pushed: bool) -> None:
-    """Make the revision the current one, or forget it where it was not pushed. Raises StoreError."""
+def unfinished_push(appid: str) -> MenuRevision | None:
+    """Return the revision that is being pushed, or whose push died or could not tell its end. Raises StoreError."""
     with transaction() as session:
-        if pushed:
+        return session.scalar(select(MenuRevision).where(MenuRevision.appid == appid, MenuRevision.pushing.is_(True)))
+
+
+@retried
+def end_push(revision: MenuRevision, *, pushed: bool | None) -> None:
+    """Make the revision the current one, or forget it where it was not pushed; None where that is not known.
+
+    Raises StoreError.
+    """
+    with transaction() as session:
+        if pushed is None:  # it stays, as one that has died: the next push takes its place
+            session.execute(update(MenuRevision).where(MenuRevision.id == revision.id).values(created_at=0))
+        elif pushed:
             session.execute(_no_current(revision.appid))
             values = {"current": True, "pushing": None, "created_at": int(time.time())}
             mine = update(MenuRevision).where(MenuRevision.id == revision.id).values(values)

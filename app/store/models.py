@@ -1,6 +1,7 @@
 """The tables. Times are whole seconds since 1970; every row belongs to one account."""
 
 from sqlalchemy import BigInteger, String, Text, UniqueConstraint
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store import Base
@@ -30,7 +31,7 @@ class MenuRevision(Base):
     created_at: Mapped[int] = mapped_column(BigInteger)
     author: Mapped[str] = mapped_column(String(64))
     note: Mapped[str] = mapped_column(String(255))
-    content: Mapped[str] = mapped_column(Text)
+    content: Mapped[str] = mapped_column(Text().with_variant(MEDIUMTEXT(), "mysql"))  # whose TEXT ends at 64 KB
     current: Mapped[bool | None]
     pushing: Mapped[bool | None]
 

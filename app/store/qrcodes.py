@@ -30,6 +30,14 @@ def find_code(wanted: Wanted, margin_seconds: int = 0) -> QrCode | None:
     return code if code and (not code.expire_seconds or code.ends_at > time.time() + margin_seconds) else None
 
 
+def find_living(appid: str, kind: str, scene: str) -> QrCode | None:
+    """Return the scene's permanent code, or else the temporary one that lives longest, or None. Raises StoreError."""
+    living = or_(QrCode.expire_seconds == 0, QrCode.ends_at > int(time.time()))
+    its = (QrCode.appid == appid, QrCode.kind == kind, QrCode.scene == scene, QrCode.ticket.is_not(None), living)
+    with transaction() as session:
+        return session.scalar(select(QrCode).where(*its).order_by(QrCode.expire_seconds != 0, QrCode.ends_at.desc()))
+
+
 @retried
 def claim_code(wanted: Wanted) -> str | None:
     """Return a claim for the one who may ask WeChat for the code, and None for all others. Raises StoreError."""

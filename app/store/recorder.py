@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Self
 
 from flask import Flask
@@ -14,11 +15,9 @@ from app.errors import Conflict, StoreError
 from app.store import transaction
 from app.store.models import Fan, SceneCount
 
-_LEAVING = ("unsubscribe", "user_authorization_revoke")
 _FORGET_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _MOST_PENDING = 100_000
-# A statement holds no more than 32,766 parameters in SQLite, and 65,535 in PostgreSQL.
 _SCENE_CHARACTERS = 64
 # Not one who has come back since.
 _DELETE_FAN = delete(Fan.__table__).where(  # type: ignore[arg-type]
@@ -59,13 +58,11 @@ class Recorder:
     def note(self, message: Any) -> None:
         """Count the scan or follow that ``message`` is; for one who leaves, wait a little for the end of their data."""
         by_code = message.event == "scan" or str(message.event_key).startswith("qrscene_")
-        if by_code and message.event in ("scan", "subscribe"):
+        if by_code and message.scene and message.event in ("scan", "subscribe"):
             kind = "scans" if message.event == "scan" else "follows"
             day = time.strftime("%Y-%m-%d")
             self._add(lambda pending: pending.counts.update([(str(message.scene)[:_SCENE_CHARACTERS], day, kind)]))
-        elif message.event in _LEAVING:
-            # A revocation names the fan in a field of its own, too.
-            openids = {message.openid, str(message.fields.get("OpenID") or message.openid)}
+        elif openids := message.leaving:
             now = int(time.time())
             self._add(lambda pending: pending.gone.update(dict.fromkeys(openids, now)))
             with self._changed:
@@ -81,8 +78,9 @@ class Recorder:
                 return
             add(self._pending)
             if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._run, name="recorder", daemon=True).start()
+                with suppress(RuntimeError):  # no thread to be had: the next message tries again
+                    threading.Thread(target=self._run, name="recorder", daemon=True).start()
+                    self._is_running = True
 
     def _run(self) -> None:
         pause = 0.0

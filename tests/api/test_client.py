@@ -334,3 +334,62 @@ def test_who_waits_for_a_fetch_that_fails_fails_with_it(
     with ThreadPoolExecutor(20) as pool:
         assert list(pool.map(run, range(20))) == [40013] * 20
     assert server.calls_of(TOKEN_PATH) == [40013]
+
+
+def test_quotas_that_are_cleared_end_their_pauses(server: WeChatServer, client: Client) -> None:
+    server.wechat.set(limits={QUOTA_PATH: 1})
+    ask(client)
+    with pytest.raises(ApiError, match="45009"):
+        ask(client)
+    client.clear_quota()
+    assert ask(client) == 0
+
+
+@pytest.mark.parametrize("errcode", [40001, 40013, 40125])
+def test_a_wrong_secret_pauses_whatever_wechat_calls_it(
+    errcode: int, server: WeChatServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.kept._FAILED_SECONDS", -1)
+    server.wechat.fail(TOKEN_PATH, errcode=errcode)
+    for _ in range(5):
+        with pytest.raises(ApiError, match=str(errcode)):
+            ask(client)
+    assert server.calls_of(TOKEN_PATH) == [errcode]
+
+
+def test_a_forced_refresh_that_fails_is_not_the_only_one(server: WeChatServer, client: Client) -> None:
+    first = client.access_token
+    tries: list[bool] = []
+    fetch = client._token._fetch
+
+    def fail_once(force: bool) -> tuple[str, float]:
+        if force and not tries:
+            tries.append(force)
+            raise ApiError(-1, "busy")
+        return fetch(force)
+
+    client._token._fetch = fail_once
+    server.wechat.revoke_token(stubbornly=True)
+    with pytest.raises(ApiError, match="busy"):
+        ask(client)
+    client._token._failure = None
+    client._token._cache.delete(client._token._key("failed"))
+    assert ask(client) == 0
+    assert client.access_token != first
+
+
+def test_without_a_thread_for_the_renewal_the_old_token_is_used(
+    server: WeChatServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.wechat.set(expires_in=60)
+    first = client.access_token
+    now = time.time()
+    monkeypatch.setattr("app.api.kept.time.time", lambda: now + 40)
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as starved:
+        starved.setattr("app.api.kept.threading.Thread.start", no_thread)
+        assert client.access_token == first
+    wait_for(lambda: client.access_token != first, what="a renewal, when there are threads again")

@@ -402,3 +402,13 @@ def test_what_is_unknown_stays_as_it_is() -> None:
     assert normalised(odd) == odd
     assert normalised({"button": {"list": [CLICK]}}) == {"button": {"list": [CLICK]}}
     assert normalised({"menu": None}) == normalised({}) == normalised(None) == {"button": []}
+
+
+def test_conditional_menus_link_to_three_hosts_in_all() -> None:
+    def menu(*hosts: str) -> dict[str, Any]:
+        button = [[{"type": "view", "name": "a", "url": f"https://{host}/x"}] for host in hosts]
+        conditional = [{"button": one, "matchrule": {"tag_id": "1"}} for one in button]
+        return {"button": [{"type": "click", "name": "a", "key": "A"}], "conditionalmenu": conditional}
+
+    assert check(menu("a.cn", "b.cn", "c.cn", "A.cn")).problems == []
+    assert "link to 4 hosts" in check(menu("a.cn", "b.cn", "c.cn", "d.cn")).problems[0]

@@ -255,9 +255,33 @@ def test_three_may_follow_a_click_a_follow_and_a_scan_for_a_minute(
 
 
 def test_other_events_open_nothing(fan: Fan) -> None:
-    for event in ("VIEW", "unsubscribe", "LOCATION"):
+    for event in ("VIEW", "LOCATION"):
         fan.does(event)
         assert left() is None
+
+
+def test_who_leaves_gets_nothing_more(fan: Fan, server: WeChatServer) -> None:
+    fan.writes()
+    fan.does("unsubscribe")
+    assert left() == 0
+    with pytest.raises(ApiError, match="45015"):
+        send(OPENID, "hi")
+    assert server.calls_of("/cgi-bin/message/custom/send") == []
+
+
+@pytest.mark.parametrize("event", ["scancode_push", "scancode_waitmsg"])
+def test_a_button_that_scans_opens_the_window_of_a_click(event: str, fan: Fan) -> None:
+    fan.does(event)
+    assert left() == 3
+
+
+def test_a_window_that_the_fan_opens_while_a_message_is_refused_stays_open(fan: Fan, clock: Clock) -> None:
+    api = get_api()
+    fan.writes()
+    clock.now += 5
+    fan.writes()
+    api.budget.close(OPENID, 45047, since=clock.now - 1)
+    assert left() == 5
 
 
 def test_a_message_is_followed_for_48_hours(fan: Fan, clock: Clock) -> None:

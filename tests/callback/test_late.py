@@ -13,7 +13,7 @@ from app.callback.late import Answer, Late
 from app.callback.parse import parse
 from app.callback.render import render
 from app.callback.watch import Watch
-from app.errors import ApiError
+from app.errors import ApiError, BadReply
 from app.sandbox.phone import event_message, text_message
 
 FAN = "oFan1"
@@ -92,7 +92,19 @@ def test_what_cannot_be_sent_waits_and_auto_says_so_to_the_next_fans(caplog: pyt
     assert "the customer-service message failed" in caplog.text
 
 
-@pytest.mark.parametrize(("errcode", "next_one_is_sent"), [(45015, True), (45047, True), (48001, False), (None, False)])
+@pytest.mark.parametrize(
+    ("errcode", "next_one_is_sent"),
+    [
+        (45015, True),
+        (45047, True),
+        (43004, True),
+        (40003, True),
+        (40007, True),
+        (48001, False),
+        (40164, False),
+        (None, False),
+    ],
+)
 def test_what_only_this_fan_cannot_get_closes_the_way_for_nobody_else(
     errcode: int | None, next_one_is_sent: bool
 ) -> None:
@@ -176,3 +188,25 @@ def test_a_fan_who_unsubscribes_leaves_nothing_waiting() -> None:
     account.late.forget(FAN)
     assert account.says("1") is None
     assert account.cache.get("k:late") is None
+
+
+def test_what_cannot_be_sent_as_such_a_message_waits_and_closes_the_way_for_nobody() -> None:
+    account, message = Account(), asked()
+    account.late._send_late = lambda openid, reply: contents_of(42)
+    account.late.send("k", message, answer("done", message))
+    assert account.says("1") == "done"
+    assert account.late.reply(message) == ""
+
+
+def contents_of(value: int) -> None:
+    raise BadReply(f"{value} cannot be sent")
+
+
+def test_a_fan_who_left_while_the_handler_ran_gets_nothing() -> None:
+    for late_reply in ("customer_service", "next_message"):
+        account, message = Account(late_reply), asked()
+        account.late.expect("k", message)
+        account.late.forget(FAN)
+        account.late.send("k", message, answer("done", message))
+        assert account.sent == []
+        assert account.says("1") is None

@@ -39,14 +39,15 @@ def failure(url: str) -> StoreError:
     [
         "",
         SECRET,
+        f"mysql://wechat:{SECRET}@127.0.0.1/wechat",
         f"mysql:wechat:{SECRET}@127.0.0.1/wechat",
         f"mysql://wechat:{SECRET}@127.0.0.1:port/wechat",
         f"postgresql://wechat:{SECRET}@[::1/wechat",
-        f"nosuch://wechat:{SECRET}@127.0.0.1/wechat",
-        f"mysql+nosuch://wechat:{SECRET}@127.0.0.1/wechat",
-        f"mysql+mysqldb://wechat:{SECRET}@127.0.0.1/wechat",
-        f"postgresql+psycopg2://wechat:{SECRET}@127.0.0.1/wechat",
-        f"oracle://wechat:{SECRET}@127.0.0.1/wechat",
+        f"nosuch://wechat:{quote(SECRET)}@127.0.0.1/wechat",
+        f"mysql+nosuch://wechat:{quote(SECRET)}@127.0.0.1/wechat",
+        f"mysql+mysqldb://wechat:{quote(SECRET)}@127.0.0.1/wechat",
+        f"postgresql+psycopg2://wechat:{quote(SECRET)}@127.0.0.1/wechat",
+        f"oracle://wechat:{quote(SECRET)}@127.0.0.1/wechat",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_at_the_start_without_its_password(url: str) -> None:

@@ -129,7 +129,7 @@ def test_a_revocation_that_names_the_fan_beside_the_sender_is_meant_for_both(sto
 def test_one_who_is_not_known_may_leave_and_one_who_stays_is_kept(store: Flask, recorder: Recorder) -> None:
     keep_fan(APPID, "oA", {})
     note(recorder, "unsubscribe", "oB")
-    note(recorder, "user_authorization_cancellation", OpenID="oA")
+    note(recorder, "user_info_modified", OpenID="oA")
     written(recorder)
     assert find_fan(APPID, "oA")
 

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
 revision = "0001"
 down_revision = None
@@ -16,7 +17,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("author", sa.String(64), nullable=False),
         sa.Column("note", sa.String(255), nullable=False),
-        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("content", sa.Text().with_variant(MEDIUMTEXT(), "mysql"), nullable=False),
         sa.Column("current", sa.Boolean(), nullable=True),
         sa.Column("pushing", sa.Boolean(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_menu_revision"),

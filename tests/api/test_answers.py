@@ -1,0 +1,117 @@
+"""What WeChat, or a proxy before it, may answer, and what comes of it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask, Response
+
+from app.api.client import Client
+from app.cache import connect
+from app.config import Settings
+from app.errors import ApiError
+from tests.servers import APPID
+from tests.wechat_server import APPSECRET, WeChatServer, serve_app
+
+TOKEN = '{"access_token": "a-token", "expires_in": 7200}'
+
+
+@pytest.fixture
+def answering(settings: Callable[..., Settings]) -> Iterator[Callable[[Response], Client]]:
+    """Return a function that gives a client of an API which answers every call so, but gives a token."""
+    said: list[Response] = []
+    api = Flask("api", static_folder=None)
+    clients = []
+
+    @api.route("/<path:path>", methods=["GET", "POST"])
+    def answer(path: str) -> Response:
+        return Response(TOKEN, content_type="application/json") if path.endswith("stable_token") else said[0]
+
+    with serve_app(lambda: api) as port:
+
+        def make(response: Response) -> Client:
+            said[:] = [response]
+            given = {"WECHAT_APPID": APPID, "WECHAT_APPSECRET": APPSECRET}
+            url = f"http://127.0.0.1:{port}"
+            clients.append(Client(settings(WECHAT_API_BASE_URL=url, **given), connect("memory://", APPID)))
+            return clients[-1]
+
+        yield make
+        for client in clients:
+            client._http.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "content_type"),
+    [
+        (502, '{"message": "upstream is down"}', "application/json"),
+        (302, '{"message": "moved"}', "application/json"),
+        (200, '{"errcode": "abc"}', "application/json"),
+        (200, "[1]", "application/json"),
+        (200, "", "application/json"),
+        (200, "<html></html>", "text/html"),
+        (200, "\xff", "text/plain"),
+        (500, "", ""),
+    ],
+)
+def test_what_is_no_answer_of_wechat_is_an_api_error(
+    status: int, body: str, content_type: str, answering: Callable[[Response], Client]
+) -> None:
+    client = answering(Response(body, status, content_type=content_type, headers={"Location": "/elsewhere"}))
+    with pytest.raises(ApiError) as failed:
+        client.message.send_text("oFan", "hi")
+    assert failed.value.errcode is None
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/octet-stream", ""])
+@pytest.mark.parametrize("body", ['{"errcode": 0, "x": 1}', '{"base_resp": null, "x": 1}', '{"errcode": "0", "x": 1}'])
+def test_json_is_read_whatever_it_is_called(
+    body: str, content_type: str, answering: Callable[[Response], Client]
+) -> None:
+    said = answering(Response(body, content_type=content_type)).get("anything")
+    assert (said["x"], said["errcode"]) == (1, 0)
+
+
+def test_what_a_device_call_answers_is_an_error_too(answering: Callable[[Response], Client]) -> None:
+    body = '{"base_resp": {"errcode": 100002, "errmsg": "data format error"}}'
+    with pytest.raises(ApiError, match="100002"):
+        answering(Response(body, content_type="application/json")).get("anything")
+
+
+def test_a_file_comes_as_the_response(answering: Callable[[Response], Client]) -> None:
+    assert (
+        answering(Response(b"\xff\xd8\xff picture", content_type="image/jpeg")).media.download("m").content[:1]
+        == b"\xff"
+    )
+
+
+@pytest.mark.parametrize("body", ["[1]", '{"access_token": ""}', '{"access_token": "x", "expires_in": 0}', "\x89PNG"])
+def test_a_token_that_is_none_is_an_api_error(body: str, settings: Callable[..., Settings]) -> None:
+    api = Flask("api", static_folder=None)
+    api.add_url_rule("/<path:path>", methods=["POST"], view_func=lambda path: Response(body, content_type="x/y"))
+    with serve_app(lambda: api) as port:
+        url = f"http://127.0.0.1:{port}"
+        given = settings(WECHAT_APPID=APPID, WECHAT_APPSECRET=APPSECRET, WECHAT_API_BASE_URL=url)
+        client = Client(given, connect("memory://", APPID))
+        with pytest.raises(ApiError):
+            client.access_token  # noqa: B018
+        client._http.close()
+
+
+def test_an_upload_that_is_made_again_with_another_token_is_whole(server: WeChatServer, new_client: Any) -> None:
+    client: Client = new_client()
+    client.access_token  # noqa: B018
+    server.wechat.revoke_token()
+    media_id = client.media.upload("image", ("a.png", b"the whole picture"))["media_id"]
+    kept = server.wechat.state.media(media_id)
+    assert kept is not None
+    assert kept[1] == b"the whole picture"
+
+
+def test_wechatpys_calls_with_parameters_of_every_kind_are_made(server: WeChatServer, new_client: Any) -> None:
+    client: Client = new_client()
+    with pytest.raises(ApiError, match="40066"):
+        client.customservice.delete_account("a@b")
+    with pytest.raises(ApiError, match="40066"):
+        client.card.get_html("c")
+    assert next(call["query"] for call in server.wechat.calls if "kfaccount" in call["path"])["kf_account"] == "a@b"
