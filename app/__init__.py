@@ -14,6 +14,7 @@ from app.callback.dispatch import Table
 from app.callback.late import SendLate
 from app.callback.road import Beside, Road
 from app.cli.commands import wechat_commands
+from app.cookies import sign_cookies
 from app.errors import ConfigError
 from app.jssdk import add_jssdk
 from app.oauth import add_login
@@ -52,6 +53,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     else:
         beside = Beside(send_late, None, recorder.note)
     route.add_callback(app, settings.path, Road(settings, shared, table, _threads(), beside))
+    sign_cookies(app, settings)
     add_login(app, settings)
     add_jssdk(app, settings)
     if settings.sandbox:

@@ -1,19 +1,15 @@
 """The door of the fan's browser: login by WeChat for pages that need to know who looks at them."""
 
 import functools
-import hashlib
-import hmac
 import logging
 import re
 import secrets
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request, session, url_for
-from flask.sessions import SecureCookieSessionInterface
 
 from app.api import get_api
 from app.api.client import Client
@@ -26,7 +22,6 @@ BASE, USERINFO = "snsapi_base", "snsapi_userinfo"
 _AUTHORIZE_URL = "https://open.weixin.qq.com"
 _AUTHORIZE_PATH = "/connect/oauth2/authorize"
 _API = "https://api.weixin.qq.com"
-_LOGGED_IN_FOR = timedelta(days=30)
 _LOGIN_SECONDS = 900
 _MOST_LOGINS = 5  # at once, in the tabs of one browser
 _MOST_COOKIE_CHARACTERS, _MOST_PATH_CHARACTERS = 2000, 1500
@@ -54,17 +49,7 @@ class LoggedIn(NamedTuple):
 
 
 def add_login(app: Flask, settings: Settings) -> None:
-    """Put ``/oauth/login`` and ``/oauth/callback`` on ``app``, and let its cookies be signed and closed to others."""
-    app.secret_key = settings.secret_key or _derived_key(settings.appsecret)
-    app.session_interface = _Sessions(settings.path)
-    app.config.update(
-        SESSION_COOKIE_NAME=f"wechat_{settings.appid}",
-        SESSION_COOKIE_SECURE=settings.public_url.startswith("https:"),
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=_LOGGED_IN_FOR,
-    )
+    """Put ``/oauth/login`` and ``/oauth/callback`` on ``app``."""
     pages = Blueprint("oauth", __name__, url_prefix="/oauth")
     pages.add_url_rule("/login", view_func=login)
     pages.add_url_rule("/callback", view_func=callback)
@@ -224,23 +209,6 @@ def _kept_by_nobody(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"  # the address holds the code
     return response
-
-
-def _derived_key(appsecret: str) -> str | None:
-    """Return a key for cookies where WECHAT_SECRET_KEY is not set: as secret as the AppSecret, and changed with it."""
-    return hmac.new(appsecret.encode(), b"cookies of the login", hashlib.sha256).hexdigest() if appsecret else None
-
-
-class _Sessions(SecureCookieSessionInterface):
-    """Flask's, but not for the callback: WeChat's server has no cookies, and looking for them takes time."""
-
-    def __init__(self, callback_path: str) -> None:
-        self._callback_path = callback_path
-
-    def open_session(self, app: Flask, request: Any) -> Any:
-        if request.environ.get("PATH_INFO") == self._callback_path:
-            return None
-        return super().open_session(app, request)
 
 
 def _me() -> Response:

@@ -21,6 +21,7 @@ ORDER = {
     "config": 1,
     "backends": 1,
     "cache": 2,
+    "cookies": 2,
     "store": 2,
     "callback": 3,
     "api": 3,

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from app.api.client import Client
-from app.api.menu_rules import check, normalised
+from app.api.menu_form import normalised
+from app.api.menu_rules import check
 from app.errors import ApiError, BadMenu
 from app.store.menus import (
     PUSH_SECONDS,

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from app.api.menu_form import default_of, listed
+
 # Each type of button and the fields that it must have.
 _TYPES = {
     "click": ("key",), "view": ("url",), "miniprogram": ("url", "appid", "pagepath"),
@@ -45,7 +47,7 @@ def check(menu: Any, takes_click: Callable[[str], bool] | None = None) -> Checke
     # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Creating_Custom-Defined_Menu.html
     # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Personalized_menu_interface.html
     found = Checked([], [])
-    for number, bar in enumerate([_default(menu), *_listed(menu, "conditionalmenu")]):
+    for number, bar in enumerate([default_of(menu), *listed(menu, "conditionalmenu")]):
         where = f"conditional menu {number}" if number else "the menu"
         lines = _wrong_conditional(bar) if number else _wrong_menu(menu)
         found.problems.extend(f"{where}: {wrong}" for wrong in lines)
@@ -57,25 +59,11 @@ def check(menu: Any, takes_click: Callable[[str], bool] | None = None) -> Checke
                 found.warnings.append(
                     f"{place}: no handler has a row for the click on key {_quoted(button['key'])}; {row}"
                 )
-    links = {_host(button) for bar in _listed(menu, "conditionalmenu") for _, button, _ in _walk("", bar)} - {""}
+    links = {_host(button) for bar in listed(menu, "conditionalmenu") for _, button, _ in _walk("", bar)} - {""}
     if len(links) > _MOST_CONDITIONAL_HOSTS:
         wrong = f"link to {len(links)} hosts, {', '.join(sorted(links))}; WeChat takes {_MOST_CONDITIONAL_HOSTS} in all"
         found.problems.append(f"the conditional menus: {wrong}")
     return found
-
-
-def normalised(menu: Any) -> dict[str, Any]:
-    """Return ``menu`` in the one form in which menus are equal that WeChat takes for the same.
-
-    The form is {"button": [...], "conditionalmenu": [...]}, the latter only when there are some; ``menu`` stays as it
-    is. It takes what ``check`` takes and what WeChat answers, and leaves what it does not know.
-    """
-    # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Personalized_menu_interface.html
-    default = _normal_bar(_default(menu))
-    form = {"button": default.get("button", []) if isinstance(default, dict) else []}
-    if conditional := _listed(menu, "conditionalmenu"):
-        form["conditionalmenu"] = [_normal_bar(one) for one in conditional]
-    return form
 
 
 def _host(button: Any) -> str:
@@ -84,20 +72,11 @@ def _host(button: Any) -> str:
     return found[1].lower() if found else ""
 
 
-def _default(menu: Any) -> Any:
-    return menu.get("menu", menu) if isinstance(menu, dict) else menu
-
-
-def _listed(fields: Any, name: str) -> list[Any]:
-    value = fields.get(name) if isinstance(fields, dict) else None
-    return value if isinstance(value, list) else []
-
-
 def _walk(where: str, bar: Any) -> Iterator[tuple[str, Any, bool]]:
-    for number, button in enumerate(_listed(bar, "button"), 1):
+    for number, button in enumerate(listed(bar, "button"), 1):
         place = f"{where} {number}{_label(button)}"
         yield place, button, False
-        for sub_number, sub_button in enumerate(_listed(button, "sub_button"), 1):
+        for sub_number, sub_button in enumerate(listed(button, "sub_button"), 1):
             yield f"{place} > {sub_number}{_label(sub_button)}", sub_button, True
 
 
@@ -114,7 +93,7 @@ def _wrong_menu(menu: Any) -> Iterator[str]:
         yield from _wrong_bar(menu, "button", "conditionalmenu", "menuid")
     if isinstance(menu, dict) and (wrong := _not_a(list, menu, "conditionalmenu")) and "conditionalmenu" in menu:
         yield f"{wrong}; expected a list of menus with a matchrule"
-    if _listed(menu, "conditionalmenu") and not _listed(_default(menu), "button"):
+    if listed(menu, "conditionalmenu") and not listed(default_of(menu), "button"):
         yield "conditional menus need a default menu"
 
 
@@ -230,33 +209,3 @@ def _quoted(text: str) -> str:
     """Quote the text as JSON and Python do, on one line, and so that every terminal can print it."""
     line = json.dumps(text if len(text) <= 128 else f"{text[:127]}…", ensure_ascii=False)
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
-
-
-def _normal_bar(bar: Any) -> Any:
-    if not isinstance(bar, dict):
-        return bar
-    normal = {name: value for name, value in bar.items() if name != "menuid"}
-    if isinstance(bar.get("button"), list):
-        normal["button"] = [_normal_button(button) for button in bar["button"]]
-    if isinstance(bar.get("matchrule"), dict):
-        normal["matchrule"] = _normal_matchrule(bar["matchrule"])
-    return normal
-
-
-def _normal_button(button: Any, is_sub: bool = False) -> Any:
-    sub_buttons = button.get("sub_button") if isinstance(button, dict) else None
-    if isinstance(sub_buttons, dict) and sub_buttons.keys() == {"list"}:
-        sub_buttons = sub_buttons["list"]
-    if not isinstance(sub_buttons, list):
-        return button
-    normal = {name: value for name, value in button.items() if name != "sub_button"}
-    if sub_buttons:
-        normal["sub_button"] = sub_buttons if is_sub else [_normal_button(one, is_sub=True) for one in sub_buttons]
-    return normal
-
-
-def _normal_matchrule(rule: dict[str, Any]) -> dict[str, Any]:
-    normal = {name: str(value) if type(value) in (int, float) else value for name, value in rule.items() if value != ""}
-    if "group_id" in normal and "tag_id" not in normal:  # menu/get still writes the old name
-        normal["tag_id"] = normal.pop("group_id")
-    return normal

@@ -11,7 +11,8 @@ import click
 from flask.cli import with_appcontext
 
 from app.api import get_api, menu
-from app.api.menu_rules import check, normalised
+from app.api.menu_form import normalised
+from app.api.menu_rules import check
 from app.callback.dispatch import Table
 from app.cli import plain_errors
 from app.errors import BadMenu

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.menu_rules import Checked, check, normalised
+from app.api.menu_form import normalised
+from app.api.menu_rules import Checked, check
 
 CLICK = {"name": "今日歌曲", "type": "click", "key": "V1"}
 VIEW = {"name": "搜索", "type": "view", "url": "https://example.com/"}
