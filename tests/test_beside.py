@@ -52,15 +52,21 @@ def deliver(app: Flask, message: str) -> TestResponse:
     return app.test_client().post("/wechat", query_string=query, data=body)
 
 
-def test_a_late_answer_comes_by_itself_as_a_customer_service_message(
-    open_app: Callable[..., Flask], server: WeChatServer
-) -> None:
+def slow_handler(answer: str) -> tuple[threading.Event, Callable[[Any], str]]:
+    """Return a handler that answers only after the event is set."""
     finish = threading.Event()
 
     def slow(message: Any) -> str:
         finish.wait(30)
-        return "长文" * 700
+        return answer
 
+    return finish, slow
+
+
+def test_a_late_answer_comes_by_itself_as_a_customer_service_message(
+    open_app: Callable[..., Flask], server: WeChatServer
+) -> None:
+    finish, slow = slow_handler("长文" * 700)
     app = open_app({"text": slow}, WECHAT_DELIVERIES="1")
     server.wechat.heard(FAN)
     assert deliver(app, text_message(FAN, "question")).data == b"success"
@@ -73,12 +79,7 @@ def test_a_late_answer_comes_by_itself_as_a_customer_service_message(
 def test_an_answer_that_wechat_refuses_waits_for_the_pickup_word(
     open_app: Callable[..., Flask], server: WeChatServer
 ) -> None:
-    finish = threading.Event()
-
-    def slow(message: Any) -> str:
-        finish.wait(30)
-        return "the answer"
-
+    finish, slow = slow_handler("the answer")
     app = open_app({("text", "question"): slow, "text": lambda message: "nothing waits"}, WECHAT_DELIVERIES="1")
     deliver(app, text_message(FAN, "question"))
     finish.set()
@@ -123,7 +124,7 @@ def test_scans_and_follows_are_counted_by_scene(open_app: Callable[..., Flask], 
         with app.app_context():
             return [(scans, follows) for _, scans, follows in codes(APPID)] == [(1, 1)]
 
-    wait_for(counted)
+    assert wait_for(counted)
 
 
 @pytest.mark.parametrize("event", ["unsubscribe", "user_authorization_revoke"])

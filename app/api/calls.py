@@ -24,7 +24,7 @@ _BUSY = -1
 _PAUSES_SECONDS = (0.3, 1.0)
 # WeChat's names of calls that only read begin so; the others here may be made twice without harm.
 _IS_READ = re.compile(r"/(batch)?get\w*$|/(stable_token|trymatch|query\w*)$")
-_REPEATABLE = ("/cgi-bin/menu/create", "/cgi-bin/message/custom/typing")
+_REPEATABLE = ("/cgi-bin/menu/create",)
 _NOT_REPEATABLE = ("/sns/oauth2/access_token",)  # a code is used once
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _CONNECTIONS = 100
@@ -92,6 +92,18 @@ class Calls:
             rewind(kwargs.get("files"))
             time.sleep(pause)
         raise error  # here, so that it does not drag along what holds the URL with its token
+
+    def store(self, url: str, form: Any) -> requests.Response:
+        """Post ``form`` to a storage, once, and return its response. Raises ApiError."""
+        try:
+            response = self.http.post(url, files=form, timeout=_UPLOAD_TIMEOUT_SECONDS, allow_redirects=False)
+        except requests.RequestException as error:
+            failed = str(_as_broken(error))
+        else:
+            if response.ok:
+                return response
+            failed = f"it answered with status {response.status_code}"
+        raise WeChatApiError(None, f"POST to the storage: {failed}")
 
     def _once(self, method: str, url: str, **kwargs: Any) -> Any:
         if isinstance(kwargs.get("data"), dict):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from wechatpy.client import WeChatClient
 
 from app.api.calls import Calls, WeChatApiError, rewind
-from app.api.endpoints import JSAPI, Drafts, Media, Published, QRCode, SubscribeMessages
+from app.api.endpoints import JSAPI, Cloud, Drafts, Media, Published, QRCode, SubscribeMessages
 from app.api.kept import Kept
 from app.api.pauses import Pauses
 from app.cache import Cache
@@ -25,6 +25,7 @@ class Client(WeChatClient):
     Every call raises ApiError when WeChat refuses it or does not answer in time.
     """
 
+    cloud = Cloud()
     draft = Drafts()
     freepublish = Published()
     jsapi = JSAPI()
@@ -82,6 +83,10 @@ class Client(WeChatClient):
     def without_token(self, method: str, url: str, **kwargs: Any) -> Any:
         """Make a call that takes no access token, such as those of OAuth, and return its JSON. Raises ApiError."""
         return self._calls.make(method, url, **kwargs)
+
+    def store_file(self, url: str, form: Any) -> Any:
+        """Post ``form`` to the storage at ``url``, which is none of WeChat's API. Raises ApiError."""
+        return self._calls.store(url, form)
 
     def _request(self, method: str, url_or_endpoint: str, **kwargs: Any) -> Any:
         """Make a call with the token, and once more with another where WeChat says that it is bad."""

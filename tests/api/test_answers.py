@@ -1,10 +1,12 @@
 """What WeChat, or a proxy before it, may answer, and what comes of it."""
 
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, jsonify, request
 
 from app.api.client import Client
 from app.cache import connect
@@ -115,3 +117,37 @@ def test_wechatpys_calls_with_parameters_of_every_kind_are_made(server: WeChatSe
     with pytest.raises(ApiError, match="40066"):
         client.card.get_html("c")
     assert next(call["query"] for call in server.wechat.calls if "kfaccount" in call["path"])["kf_account"] == "a@b"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/takes", 204), ("/stalls", None), ("/refuses", None)])
+def test_a_storage_is_not_waited_for_for_ever(
+    path: str, status: int | None, settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.calls._UPLOAD_TIMEOUT_SECONDS", (1, 0.2))
+    api, go_on, got = Flask("api", static_folder=None), threading.Event(), []
+
+    @api.post("/<path:place>")
+    def answer(place: str) -> Response:
+        if place.endswith("stable_token"):
+            return Response(TOKEN, content_type="application/json")
+        if place == "tcb/uploadfile":
+            said = {"url": f"{request.host_url}{path[1:]}", "authorization": "s", "token": "t", "cos_file_id": "c"}
+            return jsonify(said)
+        got.append(request.files["file"].read())
+        if place == "stalls":
+            go_on.wait(10)
+        return Response(status=403 if place == "refuses" else 204)
+
+    (tmp_path / "x").write_bytes(b"content")
+    with serve_app(lambda: api) as port:
+        given = {"WECHAT_APPID": APPID, "WECHAT_APPSECRET": APPSECRET}
+        url = f"http://127.0.0.1:{port}"
+        client = Client(settings(WECHAT_API_BASE_URL=url, **given), connect("memory://", APPID))
+        if status:
+            assert client.cloud.upload_file("env", str(tmp_path / "x")).status_code == status
+        else:
+            with pytest.raises(ApiError, match="storage"):
+                client.cloud.upload_file("env", str(tmp_path / "x"))
+        go_on.set()
+        client._http.close()
+    assert got == [b"content"]
