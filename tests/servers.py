@@ -122,7 +122,7 @@ def uwsgi(
     replacements: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run uWSGI from uwsgi_wechat.ini in ``folder``, on a port of 127.0.0.1 or on a unix socket."""
-    changes = {"/run/wechat/uwsgi.sock": str(socket_path), **(replacements or {})}
+    changes = {"%(run)/uwsgi.sock": str(socket_path), **(replacements or {})}
     ini = substituted(ROOT / "uwsgi_wechat.ini", folder / "uwsgi_wechat.ini", changes)
     processes = int(re.findall(r"^processes = (\d+)", ini.read_text(), re.MULTILINE)[0])
     (folder / "run").mkdir(exist_ok=True)

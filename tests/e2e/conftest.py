@@ -26,16 +26,26 @@ class Site(NamedTuple):
 
 
 def nginx_config(folder: Path, port: int) -> Path:
-    """Write nginx/wechat.conf and a main file around it, for ``port`` and with everything inside ``folder``."""
-    changes = {
-        "listen 80 default_server": f"listen 127.0.0.1:{port} default_server",
+    """Write the shipped files for ``port`` into ``folder``, with one account, which is at the root of the site."""
+    files = ROOT / "nginx"
+    account = {
+        "= /wechat/shop {": "= /wechat {",
+        "^/wechat/shop(": "^(",
+        "SCRIPT_NAME /wechat/shop;": 'SCRIPT_NAME "";',
+        "/run/wechat/shop/uwsgi.sock": str(folder / "uwsgi.sock"),
+        "/etc/nginx/wechat/": f"{folder}/",
+    }
+    substituted(files / "account.conf", folder / "shop.conf", account)
+    substituted(files / "params", folder / "params", {})
+    site = {
         "    listen [::]:80 default_server;\n": "",
-        "/run/wechat/uwsgi.sock": str(folder / "uwsgi.sock"),
+        "listen 80 default_server": f"listen 127.0.0.1:{port} default_server",
         "/var/log/nginx/wechat.log": str(folder / "access.log"),
         "/var/log/nginx/error.log": str(folder / "error.log"),
-        "include uwsgi_params": "include /etc/nginx/uwsgi_params",
+        "/etc/nginx/wechat/*.conf": f"{folder}/shop*.conf",
+        "/etc/nginx/wechat/": f"{folder}/",
     }
-    substituted(ROOT / "nginx" / "wechat.conf", folder / "wechat.conf", _in_order(changes))
+    substituted(files / "wechat.conf", folder / "wechat.conf", site)
     inside = "".join(f"{name}_temp_path {folder}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
     main = {
         # root's folder of the test is root's alone
@@ -45,12 +55,7 @@ def nginx_config(folder: Path, port: int) -> Path:
         "default_type application/octet-stream;": f"client_body_temp_path {folder}/body; {inside}",
         "/etc/nginx/conf.d/*.conf": str(folder / "wechat.conf"),
     }
-    return substituted(ROOT / "nginx" / "nginx.conf", folder / "nginx.conf", main)
-
-
-def _in_order(changes: dict[str, str]) -> dict[str, str]:
-    # The line for IPv6 goes first: the one for IPv4 would be found inside it.
-    return dict(sorted(changes.items(), key=lambda change: "[::]" not in change[0]))
+    return substituted(files / "nginx.conf", folder / "nginx.conf", main)
 
 
 @pytest.fixture

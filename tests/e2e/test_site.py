@@ -220,7 +220,7 @@ def test_the_ini_starts_as_it_is_shipped_but_for_the_socket(serve: Serve) -> Non
     site = serve(replacements={})
     shipped = (ROOT / "uwsgi_wechat.ini").read_text()
     used = (site.folder / "uwsgi_wechat.ini").read_text()
-    assert used == shipped.replace("/run/wechat/uwsgi.sock", str(site.folder / "uwsgi.sock"))
+    assert used == shipped.replace("%(run)/uwsgi.sock", str(site.folder / "uwsgi.sock"))
     assert oct((site.folder / "uwsgi.sock").stat().st_mode)[-3:] == "660"
 
 
