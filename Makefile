@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run test quick bench load clean system-python system-nginx system-wrk system-redis system-memcached system-databases
+.PHONY: run test quick bench load clean system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
@@ -42,11 +42,11 @@ run: .venv/.service .env
 	  "print:*** serving on http://$(HOST):$(PORT); next, in another shell:  PORT=$(PORT) .venv/bin/flask wechat say 你好 ***" \
 	  $${where:+--hook-accepting1-once "print:$$where"}
 
-test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases
+test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool
 	$(LINT)
 	.venv/bin/pytest
 
-quick: .venv/.dev system-redis system-memcached
+quick: .venv/.dev system-redis system-memcached system-promtool
 	$(LINT)
 	.venv/bin/pytest -m "not long" -n 3
 
@@ -93,6 +93,10 @@ system-redis:
 
 system-memcached:
 	$(call need,command -v memcached,memcached)
+
+# promtool looks at the alert rules.
+system-promtool:
+	$(call need,command -v promtool,prometheus)
 
 # Debian keeps PostgreSQL's programs in a folder for each version.
 system-databases:

@@ -14,8 +14,10 @@ from app.callback.dispatch import Table
 from app.callback.late import SendLate
 from app.callback.road import Beside, Road
 from app.cli.commands import wechat_commands
+from app.cli.doctor import with_doctor
 from app.cookies import sign_cookies
 from app.errors import ConfigError
+from app.health import add_health
 from app.jssdk import add_jssdk
 from app.oauth import add_login
 from app.sandbox.api import mount_sandbox
@@ -26,6 +28,7 @@ from app.store.recorder import Recorder
 _THREADS_ELSEWHERE = 1000
 
 
+@with_doctor
 def create_app(settings: config.Settings | None = None, send_late: SendLate | None = None) -> Flask:
     """Wire the service; without ``settings`` they are read from the environment and ``.env``.
 
@@ -34,18 +37,17 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     AppSecret; without, such an answer waits for the pickup word.
     Raises ConfigError for wrong settings or a wrong handler table.
     """
-    with cli.plain_config_errors():
-        settings = settings or config.load(development=cli.in_shell())
-        log.configure(settings.log_level, settings.log_format, settings.secrets)
-        app = Flask(__name__, static_folder=None)
-        app.config.update(settings.by_name())
-        open_store(app, settings.database_url)
-        if "uwsgi" not in sys.modules:  # what migrates takes 11 MB, of no use to a worker
-            import_module("app.store.migrate").add_migrations(app)
-        table = _table(settings.handlers)
-        # A command in the shell is not under uWSGI, though the .env is the server's.
-        in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
-        shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.account)
+    settings = settings or config.load(development=cli.in_shell())
+    log.configure(settings.log_level, settings.log_format, settings.secrets)
+    app = Flask(__name__, static_folder=None)
+    app.config.update(settings.by_name())
+    open_store(app, settings.database_url)
+    if "uwsgi" not in sys.modules:  # what migrates takes 11 MB, of no use to a worker
+        import_module("app.store.migrate").add_migrations(app)
+    table = _table(settings.handlers)
+    # A command in the shell is not under uWSGI, though the .env is the server's.
+    in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
+    shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.account)
     account = open_api(app, settings, shared)
     recorder = app.extensions["wechat_recorder"] = Recorder(app, settings.account)
     if settings.has_api:
@@ -53,6 +55,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     else:
         beside = Beside(send_late, None, recorder.note)
     route.add_callback(app, settings.path, Road(settings, shared, table, _threads(), beside))
+    add_health(app, shared, table)
     sign_cookies(app, settings)
     add_login(app, settings)
     add_jssdk(app, settings)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from app import metrics
 from app.backends import Opened, open_memcached, open_memory, open_redis, open_uwsgi
 from app.errors import ConfigError
 
@@ -62,18 +63,24 @@ class Cache:
             if (standing := self.get(key)) is not None:
                 return standing
         if not self._failing:  # that has been said
-            self._complain("it takes nothing: full?")
+            self._complain("full", "it takes nothing: full?")
         return value
+
+    def answers(self) -> bool:
+        """Tell whether something can be put in, and found again."""
+        key = self.key("probe", "ready")
+        return self.set(key, "true", _PROBE_SECONDS) and self.get(key) is not None
 
     def set(self, key: str, value: str, seconds: int) -> bool:
         """Store ``value`` and return whether it could be done."""
         if self._set(key, value, seconds):
             return True
         if not self._failing:
-            self._complain(f"it does not take {len(value)} characters: full?")
+            self._complain("full", f"it does not take {len(value)} characters: full?")
         return False
 
-    def _complain(self, what: str) -> None:
+    def _complain(self, reason: str, what: str) -> None:
+        metrics.CACHE_ERRORS.labels(reason).inc()
         now = time.monotonic()
         if now >= self._silent_until:
             self._silent_until = now + 1
@@ -93,11 +100,11 @@ class Cache:
             try:
                 value = call(*args)
             except self._refusals as error:
-                self._complain(f"{type(error).__name__}: {error}")
+                self._complain("refused", f"{type(error).__name__}: {error}")
                 value = otherwise
             except self._failures as error:
                 self._failing, self._paused_until = True, time.monotonic() + _PAUSE_SECONDS
-                self._complain(f"{type(error).__name__}: {error}")
+                self._complain("down", f"{type(error).__name__}: {error}")
                 return otherwise
             if tries_again:  # not one that was under way when another failed
                 self._failing = False
@@ -129,7 +136,7 @@ def connect(url: str, appid: str) -> Cache:
     except opened.denials as error:
         raise ConfigError(f"WECHAT_CACHE_URL: Redis refuses it: {error}") from error
     except (*opened.failures, *opened.refusals) as error:
-        cache._complain(f"it cannot be reached, and is tried again: {type(error).__name__}: {error}")
+        cache._complain("down", f"it cannot be reached, and is tried again: {type(error).__name__}: {error}")
     return cache
 
 

@@ -2,23 +2,54 @@
 
 
 class BadCallback(Exception):
-    """A request that WeChat's server would not have sent. Its text goes to the log, never to the sender."""
+    """A request that WeChat's server would not have sent. Its text goes to the log, never to the sender.
+
+    ``reason`` is what it is counted under.
+    """
+
+    reason: str
 
 
 class BadSignature(BadCallback):
-    """Signed by somebody else, signed too long ago, or signed for another message."""
+    """Signed by somebody else, or not at all."""
+
+    reason = "signature"
+
+
+class StaleSignature(BadSignature):
+    """Signed too long ago, or with a clock that is wrong."""
+
+    reason = "stale"
+
+
+class ReplayedSignature(BadSignature):
+    """Signed for another message."""
+
+    reason = "replayed"
+
+
+class NotSealed(BadSignature):
+    """In plaintext, where all messages come sealed."""
+
+    reason = "plaintext"
 
 
 class BadCiphertext(BadCallback):
     """Sealed with another key, for another account, or damaged."""
 
+    reason = "ciphertext"
+
 
 class BadMessage(BadCallback):
     """Not XML, or XML that is no message."""
 
+    reason = "message"
+
 
 class BodyTooLarge(BadCallback):
     """Longer than any message of WeChat."""
+
+    reason = "too large"
 
 
 class BadReply(Exception):

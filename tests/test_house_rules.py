@@ -18,6 +18,8 @@ from tests.servers import ROOT
 ORDER = {
     "errors": 0,
     "checks": 0,
+    "metrics": 0,
+    "near": 0,
     "config": 1,
     "backends": 1,
     "cache": 2,
@@ -27,8 +29,9 @@ ORDER = {
     "api": 3,
     "handlers": 4,
     "sandbox": 4,
+    "doctor": 4,
 }
-DOORS = {"cli", "oauth", "jssdk", "console"}
+DOORS = {"cli", "oauth", "jssdk", "health", "console"}
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 DOCUMENTS = ["README.md", "README.zh-CN.md", ".env.example"]
 PAGES = [
@@ -70,7 +73,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_the_callback_imports_neither_handlers_nor_api() -> None:
     rooms = set().union(*(imported_rooms(path) for path in (ROOT / "app" / "callback").glob("*.py")))
-    assert rooms <= {"errors", "config", "cache", "callback"}
+    assert rooms <= {"errors", "config", "metrics", "cache", "callback"}
 
 
 def test_errors_import_nothing() -> None:

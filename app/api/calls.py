@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 from wechatpy.exceptions import WeChatClientException
 
+from app import metrics
 from app.api.pauses import Pauses
 from app.config import WECHAT_API_BASE_URL
 from app.errors import ApiError
@@ -80,10 +81,13 @@ class Calls:
             except _Broken as broken:
                 error: ApiError = WeChatApiError(None, f"{method.upper()} {path}: {broken}")
                 again = is_repeatable[broken.may_repeat]
+                metrics.count_call(path, None)
             except ApiError as refused:
+                metrics.count_call(path, refused.errcode)
                 self._pauses.begin(path, refused)
                 error, again = refused, refused.errcode == _BUSY and is_repeatable["if safe"]
             else:
+                metrics.count_call(path, 0)
                 if was_paused:
                     self._pauses.end(path)
                 return said

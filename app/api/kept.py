@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from app import metrics
 from app.cache import Cache, to_json
 from app.errors import ApiError
 
@@ -141,7 +142,7 @@ class Kept:
         if bad is not None:
             replaced = bad.replaced + 1 if time.time() - bad.fetched_at < 2 * _LONGEST_REPLACE_SECONDS else 1
         try:
-            value, seconds = self._fetch(False)
+            value, seconds = self._counted(False)
             if bad is not None and value == bad.value:
                 value, seconds = self._forced(value, seconds)
         except ApiError as error:
@@ -152,6 +153,16 @@ class Kept:
         record = _Record(value, now + seconds, now + max(seconds - _RENEW_SECONDS, seconds / 2), now, replaced)
         self._write(record)
         return record
+
+    def _counted(self, force: bool) -> tuple[str, float]:
+        kind = self._name.partition(":")[0]
+        try:
+            fetched = self._fetch(force)
+        except ApiError:
+            metrics.TOKEN_FETCHES.labels(kind, "failed").inc()
+            raise
+        metrics.TOKEN_FETCHES.labels(kind, "forced" if force else "ok").inc()
+        return fetched
 
     def _raise_failure(self) -> None:
         """Fail as the fetch failed that somebody else has just made: all who wait must not ask one after another."""
@@ -167,7 +178,7 @@ class Kept:
         if not self._cache.add(key, "true", _FORCE_APART_SECONDS):
             return value, seconds
         try:
-            return self._fetch(True)
+            return self._counted(True)
         except ApiError:
             self._cache.delete(key)
             raise

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import log
+from app import metrics
 from app.cache import Cache, to_json
 from app.callback.render import render
 from app.callback.watch import Watch
@@ -102,6 +103,7 @@ class Late:
             self.unexpect(key, message)
         # "none" for a handler that returned None, or a fan who has left
         way = "next_message" if unsent else "customer_service" if answer.xml else "none"
+        metrics.LATE_ANSWERS.labels(way).inc()
         fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
         logger.info("late answer", extra={"fields": fields})
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import log
+from app import metrics
 from app.cache import Cache
 from app.callback.delivery import ANSWER_SECONDS, DELIVERY_SECONDS, Rendezvous
 from app.callback.dispatch import Table, handler_name, row_for
@@ -76,11 +77,18 @@ class Road:
         if waited_seconds >= DELIVERY_SECONDS:  # WeChat has hung up; what it delivers next can still be answered
             answer, delivery = Answer("", "stale"), self._rendezvous.note(message)
         else:
-            answer, delivery = self._rendezvous.answer(message, self._handle, arrived)
+            answer, delivery = self._rendezvous.answer(message, self._handle_and_count, arrived)
+        metrics.count_delivery(delivery, answer.outcome)
         _log_line(message, answer, delivery, started)
         if opened.seal and answer.xml:
             return seal_reply(opened.seal, opened.token, answer.xml, int(now))
         return answer.xml
+
+    def _handle_and_count(self, message: Any) -> Answer:
+        answer = self._handle(message)
+        arrived = message._answer_by - ANSWER_SECONDS
+        metrics.count_message(message.msg_type, message.event, answer.outcome, time.monotonic() - arrived)
+        return answer
 
     def _handle(self, message: Any) -> Answer:
         """Return the handler's answer, or what stands in for it. Nothing that a handler does gets past this."""

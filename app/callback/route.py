@@ -13,6 +13,7 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
 
+from app import metrics
 from app.callback.delivery import DELIVERY_SECONDS
 from app.callback.road import Road
 from app.errors import BadCallback, BadCiphertext, BadMessage, BadSignature, BodyTooLarge
@@ -116,6 +117,7 @@ def _has_hung_up() -> bool:
 
 
 def _refuse(error: BadCallback) -> Any:
-    status = _STATUS[type(error)]
+    status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+    metrics.REFUSED.labels(error.reason).inc()
     logger.warning("refused", extra={"fields": {"status": status, "from": request.remote_addr, "reason": str(error)}})
     return _Plain(_ANSWER[status], status=status)

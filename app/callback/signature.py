@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 
 from app.cache import Cache
-from app.errors import BadSignature
+from app.errors import BadSignature, ReplayedSignature, StaleSignature
 
 
 def sign(*parts: str) -> str:
@@ -39,7 +39,7 @@ class Verifier:
         raise BadSignature("the signature is not one of this account's token; is WECHAT_TOKEN the token of the page?")
 
     def claim(self, signature: str, body: bytes) -> None:
-        """Claim a plain signature for ``body``; raises BadSignature when it has carried another one before.
+        """Claim a plain signature for ``body``; raises ReplayedSignature when it has carried another one before.
 
         The plain signature does not cover the body: overheard once, it would carry anything until it is stale.
         WeChat's redelivery is the same body under the same signature.
@@ -48,7 +48,7 @@ class Verifier:
         key = self._cache.key("signature", signature)
         digest = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
         if self._cache.claim(key, digest, self.usable_seconds) != digest:
-            raise BadSignature("this signature has already carried another message")
+            raise ReplayedSignature("this signature has already carried another message")
 
     @property
     def usable_seconds(self) -> int:
@@ -60,7 +60,7 @@ class Verifier:
             raise BadSignature("the timestamp is not a number of seconds")
         skew_seconds = round(now) - int(timestamp)
         if abs(skew_seconds) > self._max_skew_seconds:
-            raise BadSignature(
+            raise StaleSignature(
                 f"the signature is {skew_seconds} s old, more than WECHAT_MAX_SKEW_SECONDS={self._max_skew_seconds}; "
                 "is this machine's clock right?"
             )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.errors import Busy
+from app.metrics import IN_FLIGHT, MOST_IN_FLIGHT
 
 
 class Slots:
@@ -20,6 +21,8 @@ class Slots:
         self._lock = threading.Lock()
         self._in_flight: dict[int, int] = {}
         self._total = 0
+        MOST_IN_FLIGHT.set(self.most)
+        IN_FLIGHT.set(0)  # those of a worker that died
 
     def call(self, handler: Any, call: Callable[[Any, Any], Any], message: Any) -> Any:
         """Return ``call(handler, message)``, made while a slot is held. Raises Busy where there is none."""
@@ -30,9 +33,11 @@ class Slots:
                 raise Busy
             self._total += 1
             self._in_flight[row] = of_this + 1
+            IN_FLIGHT.set(self._total)
         try:
             return call(handler, message)
         finally:
             with self._lock:
                 self._total -= 1
+                IN_FLIGHT.set(self._total)
                 self._in_flight[row] -= 1

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from app.callback import xml
 from app.callback.seal import Seal, unseal_with_any
 from app.callback.signature import Verifier, sign
-from app.errors import BadCiphertext, BadSignature
+from app.errors import BadCiphertext, NotSealed, ReplayedSignature
 
 
 class Opened(NamedTuple):
@@ -38,12 +38,12 @@ class Opener:
             return self._open_plaintext(query, body, now)
         encrypt = outer.get("Encrypt")
         if encrypt is None:
-            raise BadSignature("a plaintext body in safe mode")
+            raise NotSealed("a plaintext body in safe mode")
         if not isinstance(encrypt, str):
             raise BadCiphertext("Encrypt is not one text")
         token = self._verifier.verify(query, now, encrypt=encrypt)
         if self._encrypt_mode == "compatible":  # where a plaintext body could come under the same signature
-            with suppress(BadSignature):  # sealed anew, it is still WeChat's own
+            with suppress(ReplayedSignature):  # sealed anew, it is still WeChat's own
                 self._verifier.claim(sign(token, query["timestamp"], query["nonce"]), body)
         inner, seal = unseal_with_any(self._seals, encrypt)
         return Opened(xml.read(inner), token, seal)

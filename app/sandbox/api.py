@@ -10,12 +10,12 @@ from typing import Any
 from flask import Blueprint, Flask, Response, abort, redirect, render_template_string, request
 
 from app.config import SANDBOX_API_PATH, Settings
+from app.near import is_near
 from app.sandbox.endpoints import ENDPOINTS, WITHOUT_TOKEN
 from app.sandbox.login import OPENID, check_page, return_address
 from app.sandbox.wechat import Call, Refusal, WeChat
 
 STATE_FILE = Path("instance/sandbox.db")
-_LOCAL = ("127.0.0.1", "::1", "")
 _SECRET_NAMES = ("access_token", "secret")
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
 _PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -41,7 +41,7 @@ def sandbox_api(wechat: WeChat) -> Blueprint:
 
     @blueprint.before_request
     def local_only() -> None:
-        if request.remote_addr not in _LOCAL or "X-Forwarded-For" in request.headers:
+        if not is_near(request.environ):
             abort(403)
 
     @blueprint.route("/<path:path>", methods=["GET", "POST"])

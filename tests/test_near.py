@@ -1,0 +1,48 @@
+"""Pages for this machine's operator are for nobody else."""
+
+from collections.abc import Callable
+
+import pytest
+
+from app.near import is_near
+from tests.actors import Account
+
+HERE = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "127.0.0.1:8111"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8111", "localhost", "LOCALHOST:80", "[::1]:8111", "[::1]"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", ""])
+def test_who_asks_this_machine_from_this_machine_is_near(address: str, host: str) -> None:
+    assert is_near({"REMOTE_ADDR": address, "HTTP_HOST": host})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"REMOTE_ADDR": "10.0.0.5"},
+        {"REMOTE_ADDR": "127.0.0.2"},
+        {"HTTP_HOST": "abcd.ngrok.app"},
+        {"HTTP_HOST": "127.0.0.1.example.com:8111"},
+        {"HTTP_HOST": "localhost.example.com"},
+        {"HTTP_X_FORWARDED_FOR": "127.0.0.1"},
+        {"HTTP_FORWARDED": "for=127.0.0.1"},
+        {"HTTP_X_REAL_IP": "127.0.0.1"},
+        {"HTTP_VIA": "1.1 proxy"},
+        {"HTTP_IS_NEAR": "1", "REMOTE_ADDR": "10.0.0.5"},
+    ],
+)
+def test_what_comes_from_elsewhere_or_was_passed_on_is_not(said: dict[str, str]) -> None:
+    assert not is_near(HERE | said)
+
+
+def test_nginx_may_let_somebody_in() -> None:
+    assert is_near({"REMOTE_ADDR": "10.0.0.5", "HTTP_HOST": "wx.example.com", "IS_NEAR": "1"})
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/sandbox/api/cgi-bin/menu/get"])
+def test_figures_and_sandbox_are_for_the_machine_itself(account: Callable[..., Account], path: str) -> None:
+    client = account({"*": print}, WECHAT_SANDBOX="1").client
+    assert client.get(path).status_code == 200
+    assert client.get(path, environ_base={"REMOTE_ADDR": "10.0.0.5"}).status_code == 403
+    assert client.get(path, headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403
+    assert client.get(path, headers={"Host": "tunnel.example.com"}).status_code == 403
