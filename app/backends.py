@@ -73,6 +73,14 @@ class _RedisTextCache(RedisCache):
         # One command: after SETNX and before EXPIRE, a process that dies would leave a key for ever.
         return bool(self._write_client.set(key, value.encode(), ex=timeout, nx=True))
 
+    def info(self) -> dict[str, Any]:
+        """Return what Redis tells of itself."""
+        return dict(self._write_client.info())
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._write_client.close()
+
 
 class _MemcachedCache(BaseCache):
     """Not cachelib's own, which takes no Chinese from pymemcache."""
@@ -98,6 +106,10 @@ class _MemcachedCache(BaseCache):
 
     def delete(self, key: str) -> bool:
         return bool(self._ask("delete", key))
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
 
     def _ask(self, command: str, *args: Any) -> Any:
         for _ in range(len(self._client.client_pool.free)):  # each may be one that a restart of the server has closed

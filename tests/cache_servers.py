@@ -196,10 +196,11 @@ def connected(url: str) -> Iterator[Cache]:
     try:
         yield cache
     finally:
-        _close(cache)
+        close(cache)
 
 
-def _close(cache: Cache) -> None:
+def close(cache: Cache) -> None:
+    """Close its connections."""
     backend = cache._backend
     if pool := getattr(backend, "_client", None):  # memcached's
         pool.close()

@@ -27,6 +27,18 @@ _ADDRESS = re.compile(r"(?<![\w.:])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.])")
 logger = logging.getLogger("wechat.api")
 
 
+def todo(path: str, error: ApiError) -> str:
+    """Return what to do after ``error`` of a call of ``path``; "" where nothing is known that helps."""
+    found = _ADDRESS.search(error.errmsg)
+    return _TODO.get(_meant(path, error) or 0, "").format(address=found[1] if found else "this server's address")
+
+
+def _meant(path: str, error: ApiError) -> int | None:
+    """Return the errcode that says what is wrong: a wrong secret has several where the token is fetched."""
+    is_of_token = path.endswith("/stable_token") and error.errcode in _WRONG_SECRET
+    return 40125 if is_of_token else error.errcode
+
+
 class _Pause(NamedTuple):
     errcode: int
     errmsg: str
@@ -59,9 +71,8 @@ class Pauses:
 
     def begin(self, path: str, error: ApiError) -> None:
         """Pause after ``error`` where it calls for that, and say in the log what to do."""
-        is_of_token = path.endswith("/stable_token") and error.errcode in _WRONG_SECRET
-        errcode = 40125 if is_of_token else error.errcode
-        if errcode not in _TODO:
+        errcode = _meant(path, error)
+        if errcode is None or errcode not in _TODO:
             return
         scope = path if errcode == _QUOTA_USED_UP else _ACCOUNT
         before = self._read(scope)
@@ -71,10 +82,8 @@ class Pauses:
         seconds = min(_FIRST_SECONDS * 2 ** (times - 1), _LONGEST_SECONDS.get(errcode, _LONGEST))
         pause = _Pause(error.errcode or errcode, error.errmsg, error.rid, time.time() + seconds, times, time.time())
         self._cache.set(self._key(scope), to_json(pause), 3 * seconds)
-        found = _ADDRESS.search(error.errmsg)
-        todo = _TODO[errcode].format(address=found[1] if found else "this server's address")
         what = "all calls pause" if scope == _ACCOUNT else f"calls of {path} pause"
-        logger.error("%s for %d s: %s. To do: %s", what, seconds, error, todo)
+        logger.error("%s for %d s: %s. To do: %s", what, seconds, error, todo(path, error))
 
     def clear_quotas(self) -> None:
         """End the pauses for quotas: they are set back."""

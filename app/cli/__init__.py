@@ -14,17 +14,6 @@ def in_shell() -> bool:
 
 
 @contextmanager
-def plain_config_errors() -> Iterator[None]:
-    """Show a ConfigError without its traceback where the start was asked for in the shell."""
-    try:
-        yield
-    except ConfigError as error:
-        if not in_shell():
-            raise
-        raise click.ClickException(str(error)) from error
-
-
-@contextmanager
 def plain_errors() -> Iterator[None]:
     """Show what a command was refused for without its traceback."""
     try:

@@ -3,10 +3,10 @@
 import click
 
 from app.callback.dispatch import Table
-from app.cli import fan, menu, message, qrcode, sandbox
+from app.cli import doctor, fan, ips, menu, message, qrcode, sandbox
 from app.config import SANDBOX_API_PATH, Settings
 
-_OF_THE_API = ("menu", "qrcode", "message")
+_OF_THE_API = ("menu", "qrcode", "message", "ips")
 
 
 def wechat_commands(settings: Settings, table: Table) -> click.Group:
@@ -24,6 +24,8 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
         menu.group(table),
         qrcode.group(),
         *message.commands(settings),
+        ips.ips,
+        doctor.command(settings, table),
     ):
         group.add_command(command)
     if settings.sandbox:

@@ -7,7 +7,7 @@ from typing import Any
 
 import segno
 
-from app.sandbox import drafts, menus
+from app.sandbox import drafts, menus, reads
 from app.sandbox.login import oauth_token, oauth_user
 from app.sandbox.wechat import Answer, Call, Endpoint, Refusal, WeChat
 
@@ -177,6 +177,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/cgi-bin/menu/create"): menus.create,
     ("GET", "/cgi-bin/menu/get"): menus.get,
     ("GET", "/cgi-bin/menu/delete"): menus.delete,
+    ("GET", "/cgi-bin/get_current_selfmenu_info"): menus.current,
     ("POST", "/cgi-bin/menu/addconditional"): menus.add_conditional,
     ("POST", "/cgi-bin/menu/delconditional"): menus.delete_conditional,
     ("POST", "/cgi-bin/qrcode/create"): qrcode_create,
@@ -188,6 +189,11 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/cgi-bin/clear_quota"): clear_quota,
     ("POST", "/cgi-bin/openapi/quota/get"): quota_get,
     ("POST", "/cgi-bin/openapi/rid/get"): rid_get,
+    ("GET", "/cgi-bin/getcallbackip"): reads.push_addresses,
+    ("GET", "/cgi-bin/get_api_domain_ip"): reads.api_addresses,
+    ("GET", "/cgi-bin/customservice/getkflist"): reads.agents,
+    ("GET", "/cgi-bin/tags/get"): reads.tags,
+    ("GET", "/cgi-bin/material/get_materialcount"): reads.material_count,
     ("GET", "/sns/oauth2/access_token"): oauth_token,
     ("GET", "/sns/userinfo"): oauth_user,
     **{("POST", f"/cgi-bin/draft/{name}"): call for name, call in drafts.DRAFT.items()},

@@ -38,6 +38,16 @@ def get(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     return answer | ({"conditionalmenu": conditional} if conditional else {})
 
 
+def current(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """GET /cgi-bin/get_current_selfmenu_info: as fans see it, however it was made; sub-buttons are in a list."""
+    buttons = (account.get("menu") or {"button": []})["button"]
+    seen = [
+        {**button, "sub_button": {"list": button["sub_button"]}} if button.get("sub_button") else button
+        for button in buttons
+    ]
+    return {"is_menu_open": int(bool(buttons)), "selfmenu_info": {"button": seen}}
+
+
 def delete(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     """GET /cgi-bin/menu/delete: the default menu and all others."""
     account.update(menu=None, conditional=[])

@@ -1,0 +1,114 @@
+"""The settings, the key, the handler table, and the menu's clicks."""
+
+import json
+import secrets
+
+from app.api.menu_rules import check as check_menu_rules
+from app.callback.dispatch import Table
+from app.callback.seal import Seal
+from app.config import Settings
+from app.doctor.finding import Finding, Findings, ok, warning, wrong
+from app.errors import BadCiphertext, ConfigError, StoreError
+from app.store.menus import current_revision
+
+# A token can be guessed at leisure by whoever sees one signed request: 16 letters and digits are beyond that.
+_GOOD_TOKEN_CHARACTERS = 16
+
+
+def explain(error: ConfigError) -> Findings:
+    """Yield what keeps the service from starting."""
+    for problem in error.problems or (str(error),):
+        yield wrong("settings", problem, "correct it in .env or in the environment; the rest is looked at after that")
+
+
+def check_settings(settings: Settings) -> Findings:
+    """Yield what is set that works, and may not be meant."""
+    yield ok("settings", "all of them are valid")
+    yield _token(settings)
+    if settings.token_previous:
+        todo = "remove WECHAT_TOKEN_PREVIOUS once the account's page has the new token"
+        yield warning("previous token", "messages signed with WECHAT_TOKEN_PREVIOUS are taken too", todo)
+    yield _encryption(settings)
+    yield from _keys(settings)
+    yield _appsecret(settings)
+    if settings.public_url.startswith("http:") and not settings.sandbox:
+        found = "WECHAT_PUBLIC_URL is http: whoever is between sees the fans' logins"
+        yield warning("public address", found, "serve fans' pages over https (nginx/tls.conf)")
+    if settings.sandbox:
+        todo = "remove WECHAT_SANDBOX where real fans are answered"
+        yield warning("sandbox", f"WeChat is played locally for {settings.appid}; nothing reaches a fan", todo)
+
+
+def check_table(settings: Settings, table: Table) -> Findings:
+    """Yield which messages and clicks nobody answers. Asks the database for the menu that was pushed last."""
+    yield ok("handlers", f"{len(table.rows)} rows in {settings.handlers}")
+    if "*" not in table.rows:
+        found = 'no row "*": a message that no other row takes is answered with silence'
+        yield warning("handlers", found, 'add a row "*" to HANDLERS, if silence is not what is meant')
+    try:
+        menu = current_revision(settings.account)
+    except StoreError:  # the line about the database says it
+        return
+    if menu is None or menu.content == "{}":
+        yield ok("menu", "none was pushed from here")
+        return
+    unanswered = check_menu_rules(json.loads(menu.content), table.takes_click).warnings
+    for line in unanswered:
+        yield warning("menu", line, 'add a row ("event", "click", KEY) to HANDLERS, or take the button away')
+    if not unanswered:
+        yield ok("menu", f"every click of revision {menu.number} has a row")
+
+
+def _token(settings: Settings) -> Finding:
+    length = len(settings.token)
+    if length < _GOOD_TOKEN_CHARACTERS:
+        found = f"WECHAT_TOKEN has {length} characters: who sees one signed request can find it by trying"
+        return warning("token", found, "take 32 letters and digits by chance, here and on the account's page")
+    return ok("token", f"WECHAT_TOKEN has {length} letters and digits")
+
+
+def _encryption(settings: Settings) -> Finding:
+    found = {
+        "safe": "safe mode: messages are sealed",
+        "compatible": "compatible mode: messages come sealed and in plain text, which is what counts",
+        "normal": "normal mode: whoever is between sees the messages, and a signature does not cover them",
+    }[settings.encrypt_mode]
+    if settings.encrypt_mode == "safe" or settings.sandbox:
+        return ok("encryption", found)
+    return warning(
+        "encryption", found, "choose 安全模式 on the account's page and set WECHAT_ENCRYPT_MODE=safe with it"
+    )
+
+
+def _keys(settings: Settings) -> Findings:
+    names = ("WECHAT_ENCODING_AES_KEY", "WECHAT_ENCODING_AES_KEY_PREVIOUS")
+    values = (settings.encoding_aes_key, settings.encoding_aes_key_previous)
+    for name, key in zip(names, values, strict=True):
+        if key and not _opens_its_own(key, settings.appid):
+            yield wrong(
+                name, "what it seals cannot be opened with it", "copy the EncodingAESKey from the account's page"
+            )
+        elif key:
+            yield ok(name, "what it seals, it opens")
+    if settings.encoding_aes_key_previous:
+        todo = "remove WECHAT_ENCODING_AES_KEY_PREVIOUS once the account's page has the new key"
+        yield warning("previous key", "messages sealed with the previous key are taken too", todo)
+    elif settings.encoding_aes_key and settings.encrypt_mode == "normal" and not settings.sandbox:
+        todo = "set WECHAT_ENCRYPT_MODE as the account's page has it, or remove the key"
+        yield warning("encryption", "a key is set, and normal mode does not use it", todo)
+
+
+def _opens_its_own(key: str, appid: str) -> bool:
+    sample, seal = secrets.token_bytes(100), Seal(key, appid)
+    try:
+        return seal.unseal(seal.seal(sample)) == sample
+    except BadCiphertext:
+        return False
+
+
+def _appsecret(settings: Settings) -> Finding:
+    if settings.has_api:
+        key = "WECHAT_SECRET_KEY" if settings.secret_key else "a key that is made of the AppSecret"
+        return ok("appsecret", f"set; fans' logins are signed with {key}")
+    found = "no WECHAT_APPID with WECHAT_APPSECRET: no menus, QR codes or login, and late answers wait to be fetched"
+    return warning("appsecret", found, "set both where the account has them")

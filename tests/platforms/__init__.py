@@ -1,0 +1,1 @@
+"""What the pages on public platforms and tunnels say, done."""
