@@ -1,6 +1,7 @@
 """wechatPlatform: a callback service for a WeChat Official Account."""
 
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -84,10 +85,15 @@ def _threads() -> int:
 def _table(module_name: str) -> Table:
     try:
         module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise ConfigError(f"WECHAT_HANDLERS={module_name}: no such module; expected one that holds HANDLERS") from error
+    except Exception as error:  # whatever the module's own code raises
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            expected = "no such module; expected one that holds HANDLERS"
+            raise ConfigError(f"WECHAT_HANDLERS={module_name}: {expected}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"  # that says it
+        what = f"cannot be loaded: {type(error).__name__}: {error}{where}"
+        raise ConfigError(f"WECHAT_HANDLERS={module_name} {what}") from error
     if not hasattr(module, "HANDLERS"):
         raise ConfigError(f"WECHAT_HANDLERS={module_name} has no HANDLERS; expected a dict of rows")
     return Table(module.HANDLERS, getattr(module, "MIDDLEWARE", ()))

@@ -1,6 +1,7 @@
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +200,20 @@ def test_a_module_that_does_not_exist_is_named(account: Open) -> None:
 def test_a_module_without_handlers_is_named(account: Open) -> None:
     with pytest.raises(ConfigError, match=r"WECHAT_HANDLERS=tests\.actors has no HANDLERS"):
         account(WECHAT_HANDLERS="tests.actors")
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("HANDLERS = {", r"SyntaxError: '\{' was never closed \(broken_bot.py, line 1\)"),
+        ("import not_installed", r"ModuleNotFoundError: No module named 'not_installed' \(.*broken_bot.py, line 1\)"),
+        ("x = 1\nHANDLERS = {1 / 0: print}", r"ZeroDivisionError: division by zero \(.*broken_bot.py, line 2\)"),
+    ],
+)
+def test_a_module_that_cannot_be_loaded_is_named_with_the_line(
+    account: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, named: str
+) -> None:
+    (tmp_path / "broken_bot.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"WECHAT_HANDLERS=broken_bot cannot be loaded: {named}"):
+        account(WECHAT_HANDLERS="broken_bot")
