@@ -1,16 +1,24 @@
 # make run    serve on http://$(HOST):$(PORT)
+# make install ACCOUNT=shop      the service of one account on this machine, or its upgrade (docs/deploy.md); as root
+# make uninstall ACCOUNT=shop    what it left, without settings, data and logs; these too with PURGE=1
 # make test   everything that is checked
 # make quick  the everyday part of it, in parallel
+# make audit  whether a package of requirements.txt is known to be vulnerable
 # make bench  the benchmark's table
 # make load   the table of slow conversations: 1,000 fans at once, and others
+# make machines   the same on three hosts, of which some are lost; as root, who makes a network for it
+# make accounts   an account's fans while its neighbour on the machine is in trouble
+# make soak MINUTES=10   everything at once, with faults and recycled workers
+# make cost   what one message costs: CPU, Redis, bytes
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run test quick bench load clean system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool
+.PHONY: run install uninstall test quick audit bench load machines accounts soak cost clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
+MINUTES ?= 10
 export HOST PORT
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet
@@ -42,7 +50,14 @@ run: .venv/.service .env
 	  "print:*** serving on http://$(HOST):$(PORT); next, in another shell:  PORT=$(PORT) .venv/bin/flask wechat say 你好 ***" \
 	  $${where:+--hook-accepting1-once "print:$$where"}
 
-test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool
+# ACCOUNT, DESTDIR, BOT, TLS_CERT, TLS_KEY and WECHAT_… reach it as they were given, in the environment or here.
+install:
+	PYTHON=$(PYTHON) deploy/install
+
+uninstall:
+	deploy/uninstall
+
+test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-iproute2
 	$(LINT)
 	.venv/bin/pytest
 
@@ -50,11 +65,26 @@ quick: .venv/.dev system-redis system-memcached system-promtool
 	$(LINT)
 	.venv/bin/pytest -m "not long" -n 3
 
+audit: .venv/.dev
+	.venv/bin/python -m tests.security.audit
+
 bench: .venv/.dev system-wrk
 	.venv/bin/python -m tests.bench.bench
 
 load: .venv/.dev system-nginx
 	.venv/bin/python -m tests.load.load
+
+machines: .venv/.dev system-nginx system-redis system-iproute2
+	.venv/bin/python -m tests.machines.machines
+
+accounts: .venv/.dev system-nginx
+	.venv/bin/python -m tests.accounts.measure
+
+soak: .venv/.dev system-nginx system-redis
+	.venv/bin/python -m tests.soak.soak $(MINUTES)
+
+cost: .venv/.dev system-nginx system-redis
+	.venv/bin/python -m tests.bench.cost
 
 clean:
 	rm -rf .venv run .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -101,5 +131,18 @@ system-promtool:
 # Debian keeps PostgreSQL's programs in a folder for each version.
 system-databases:
 	$(call need,{ command -v mariadbd || test -x /usr/sbin/mariadbd; } && { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; },mariadb-server postgresql)
+
+system-sshd:
+	$(call need,test -x /usr/sbin/sshd && command -v ssh,openssh-server openssh-client)
+
+system-logrotate:
+	$(call need,test -x /usr/sbin/logrotate,logrotate)
+
+# A machine of its own with its own systemd, to install into.
+system-nspawn:
+	$(call need,command -v systemd-nspawn && test -x /lib/systemd/systemd,systemd systemd-container)
+
+system-iproute2:
+	$(call need,command -v ip,iproute2)
 
 comma := ,

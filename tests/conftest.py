@@ -18,7 +18,7 @@ from tests.servers import AES_KEY, APPID, ROOT, TOKEN
 from tests.wechat_server import WeChatServer, wechat_server
 
 # What `make quick` leaves out: servers that are started, loaded, killed and measured.
-LONG = ("accounts", "bench", "deploy", "e2e", "faults", "load", "machines", "platforms", "security", "store")
+LONG = ("accounts", "bench", "deploy", "e2e", "faults", "load", "machines", "platforms", "security", "soak", "store")
 LONG_FILES = ("test_processes.py", "test_cache_failing.py", "test_cache_refusing.py", "test_uwsgi.py")
 SEALED = {"WECHAT_APPID": APPID, "WECHAT_ENCODING_AES_KEY": AES_KEY}
 

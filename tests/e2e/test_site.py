@@ -66,7 +66,7 @@ def site(serve: Serve) -> Site:
 
 
 def test_everything_but_the_callback_is_kept_out(site: Site) -> None:
-    paths = ["/", "/wechat/", "/wechatx", "/console/", "/sandbox/", "/healthz", "/metrics", "/.env"]
+    paths = ["/", "/wechat/", "/wechatx", "/console/", "/sandbox/", "/healthzx", "/db", "/.env"]
     assert [status(site, path) for path in paths] == [404] * len(paths)
     assert status(site, "/wechat") == 403
     assert status(site, "/wechat", "DELETE") == 405

@@ -10,13 +10,13 @@ from tests.servers import Server, environment, free_port, program
 
 
 class RedisServer:
-    """Keeps nothing on the disk; ``url`` stays the same over all its lives."""
+    """Keeps nothing on the disk, but with ``options``; ``url`` stays the same over all its lives."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
-        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-        self._server = Server([program("redis-server"), *options], folder, environment())
+        own = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        self._server = Server([program("redis-server"), *own, *options], folder, environment())
 
     def __enter__(self) -> Self:
         self._server.wait_until(self._answers)

@@ -51,7 +51,7 @@ def main() -> int:
     scenarios = [scenario._replace(**changes) for scenario in SCENARIOS if options.only in scenario.name]
     if not scenarios:
         parser.error(f"no scenario has {options.only!r} in its name")
-    _allow_open_files()
+    allow_open_files()
     outcomes = [_reported(scenario) for scenario in scenarios]
     print_table(outcomes)
     return 0 if all(done.ok for done in outcomes) else 1
@@ -167,7 +167,8 @@ def _wait_for_late_answers(scenario: Scenario, customer_service: CustomerService
         threading.Event().wait(max(0.0, remaining_seconds) + _GRACE_SECONDS)
 
 
-def _allow_open_files() -> None:
+def allow_open_files() -> None:
+    """Let this process, and what it starts, open as many files as a load takes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     # No more than that: uWSGI takes memory for each file that it may open.

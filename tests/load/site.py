@@ -31,13 +31,28 @@ def site(
         # While uWSGI starts its threads, the first messages are slow: not what is measured.
         ini = dict(re.findall(r"^(processes|threads) = (\d+)", (folder / "uwsgi_wechat.ini").read_text(), re.MULTILINE))
         wanted = int(ini["processes"]) * int(ini["threads"])
-        server.wait_until(lambda: sum(map(_threads, _family(server.process.pid))) >= wanted)
+        server.wait_until(lambda: sum(map(threads_of, family(server.process.pid))) >= wanted)
         if through_nginx:
             conf = nginx_config(folder, port)
             nginx = Server([program("nginx"), "-p", str(folder), "-c", str(conf)], folder, env)
             stack.callback(nginx.stop)
             nginx.wait_until(lambda: listens(port))
         yield Site(f"http://127.0.0.1:{port}/wechat", server)
+
+
+class Footprint(NamedTuple):
+    """What a process and all its descendants take together."""
+
+    memory_mb: float
+    files: int
+    threads: int
+
+
+def footprint(pid: int) -> Footprint:
+    """Measure the process and all its descendants; memory is the sum of Pss."""
+    members = family(pid)
+    files = sum(len(list(Path(f"/proc/{member}/fd").iterdir())) for member in members)
+    return Footprint(sum(map(pss_mb, members)), files, sum(map(threads_of, members)))
 
 
 class Memory:
@@ -62,12 +77,12 @@ class Memory:
 
     def _watch(self) -> None:
         while True:
-            self.peak_mb = max(self.peak_mb, sum(map(_pss_mb, _family(self._pid))))
+            self.peak_mb = max(self.peak_mb, sum(map(pss_mb, family(self._pid))))
             if self._stop.wait(_SAMPLE_SECONDS):
                 return
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return the process and all its descendants."""
     children = defaultdict(list)
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -81,12 +96,12 @@ def _family(pid: int) -> list[int]:
     return family
 
 
-def _pss_mb(pid: int) -> float:
+def pss_mb(pid: int) -> float:
     found = re.search(r"^Pss:\s+(\d+) kB", _read(Path(f"/proc/{pid}/smaps_rollup")), re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _threads(pid: int) -> int:
+def threads_of(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/task").glob("*"))
 
 

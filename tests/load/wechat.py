@@ -52,12 +52,14 @@ class WeChat:
         urls: Sequence[str],
         encrypt_mode: str = "normal",
         *,
+        token: str = TOKEN,
         delivery_seconds: float = DELIVERY_SECONDS,
         deliveries: int = DELIVERIES,
         pause_seconds: float = 1.0,
     ) -> None:
         self._addresses = [_address(url) for url in urls]
         self._encrypt_mode = encrypt_mode
+        self._token = token
         self._delivery_seconds = delivery_seconds
         self._deliveries = deliveries
         self._pause_seconds = pause_seconds
@@ -79,7 +81,7 @@ class WeChat:
 
     def send(self, openid: str, message_xml: str) -> concurrent.futures.Future[Result]:
         """Begin to deliver the fan's message and return at once, from any thread; what is under way ends with us."""
-        phone = self._phones.setdefault(openid, Phone("", TOKEN, openid, self._encrypt_mode, self._seal))
+        phone = self._phones.setdefault(openid, Phone("", self._token, openid, self._encrypt_mode, self._seal))
         return asyncio.run_coroutine_threadsafe(self._deliver(phone, message_xml, next(self._turns)), self._loop)
 
     async def _deliver(self, phone: Phone, message_xml: str, turn: int) -> Result:
