@@ -34,7 +34,8 @@ class Cache:
     """
 
     def __init__(self, opened: Opened, appid: str, *, shared: bool = True) -> None:
-        self._backend, self._failures, self._refusals, _ = opened
+        self._backend, self._failures, refusals, _ = opened
+        self._refusals: tuple[type[Exception], ...] = (*refusals, UnicodeDecodeError)  # what stands there is not ours
         self._appid = appid
         self._failing = False
         self._paused_until = self._silent_until = 0.0

@@ -165,3 +165,12 @@ def test_no_password_is_in_the_log(tmp_path: Path, lines: Lines) -> None:
         pass
     assert len(lines.errors()) == 4
     assert not [line for line in lines.errors() if PASSWORD in line or secret in line or "p@ss" in line]
+
+
+def test_what_others_wrote_into_it_stands_for_nothing(tmp_path: Path, lines: Lines) -> None:
+    with small_redis(tmp_path) as url, connected(url) as cache:
+        with Redis.from_url(url) as client:
+            client.set(KEY, b"\xff\xfe")
+        assert cache.get(KEY) is None
+        assert cache.claim(KEY, '"mine"', 60) == '"mine"'
+        assert "UnicodeDecodeError" in lines.errors()[0]

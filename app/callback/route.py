@@ -21,6 +21,7 @@ from app.errors import BadCallback, BadCiphertext, BadMessage, BadSignature, Bod
 BODY_LIMIT_BYTES = 64 * 1024
 _STATUS = {BadSignature: 403, BadCiphertext: 403, BadMessage: 400, BodyTooLarge: 413}
 _ANSWER = {403: b"forbidden", 400: b"bad request", 413: b"too large"}
+_REFUSALS_SAID_A_SECOND = 20
 _split_pair = methodcaller("partition", "=")
 _METHODS = ("GET", "POST")
 logger = logging.getLogger("wechat")
@@ -57,7 +58,8 @@ def add_callback(app: Flask, path: str, road: Road) -> None:
         return echo
 
     app.add_url_rule(path, view_func=callback, methods=_METHODS, provide_automatic_options=False)
-    app.register_error_handler(BadCallback, _refuse)
+    refusals = _Refusals()
+    app.register_error_handler(BadCallback, lambda error: _refuse(error, refusals))
 
 
 def _query(raw: str) -> dict[str, str]:
@@ -116,8 +118,29 @@ def _has_hung_up() -> bool:
     return bool(poll.poll(0))
 
 
-def _refuse(error: BadCallback) -> Any:
+def _refuse(error: BadCallback, refusals: "_Refusals") -> Any:
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     metrics.REFUSED.labels(error.reason).inc()
-    logger.warning("refused", extra={"fields": {"status": status, "from": request.remote_addr, "reason": str(error)}})
+    if (unsaid := refusals.unsaid()) is not None:
+        fields = {"status": status, "from": request.remote_addr, "reason": str(error)}
+        logger.warning("refused", extra={"fields": fields | ({"unsaid": unsaid} if unsaid else {})})
     return _Plain(_ANSWER[status], status=status)
+
+
+class _Refusals:
+    """Lets some refusals of each second be said: a flood of them must not fill the disk."""
+
+    def __init__(self) -> None:
+        self._second = self._said = self._unsaid = 0
+
+    def unsaid(self) -> int | None:
+        """Return how many have not been said since the last one that was; None where this one is not to be, either."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._said = second, 0
+        if self._said >= _REFUSALS_SAID_A_SECOND:
+            self._unsaid += 1
+            return None
+        self._said += 1
+        unsaid, self._unsaid = self._unsaid, 0
+        return unsaid

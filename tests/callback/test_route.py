@@ -5,6 +5,7 @@ import threading
 import time
 from asyncio import CancelledError
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -298,6 +299,46 @@ def test_a_refusal_is_logged_with_its_reason_and_nothing_of_the_request(
     assert vars(record)["fields"]["status"] == 403
     assert "WECHAT_TOKEN" in vars(record)["fields"]["reason"]
     assert "stranger" not in str(vars(record))
+
+
+def test_a_flood_of_refusals_is_counted_and_not_said_one_by_one(
+    account: Open, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, now = account(), [1000.0]
+    monkeypatch.setattr("app.callback.route.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+
+    def refused() -> list[int]:
+        assert opened.post(signed("another"), b"<xml/>").status_code == 403
+        lines = [record for record in caplog.records if record.getMessage() == "refused"]
+        return [vars(record)["fields"].get("unsaid", 0) for record in lines]
+
+    for _ in range(50):
+        said = refused()
+    assert said == [0] * 20
+    now[0] += 1
+    assert refused() == [*said, 30]
+    assert refused() == [*said, 30, 0]
+
+
+def test_a_fan_may_write_what_looks_like_a_seal(account: Open) -> None:
+    opened = account({"text": echo}, WECHAT_ENCRYPT_MODE="compatible")
+    assert opened.say("<Encrypt>AAAA</Encrypt>") == "<Encrypt>AAAA</Encrypt>"
+
+
+def test_a_sealed_message_may_come_without_the_plain_signature(account: Open) -> None:
+    opened = account({"text": echo}, WECHAT_ENCRYPT_MODE="safe")
+    query, body = opened.phone.envelope(text_message(OPENID, "hi"))
+    del query["signature"]
+    assert opened.phone.judge(opened.post(query, body).data).shown == "hi"
+
+
+def test_a_strangers_sealed_body_is_refused_before_it_is_read(account: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = account({"text": echo}, WECHAT_ENCRYPT_MODE="safe")
+    query, body = opened.phone.envelope(text_message(OPENID, "hi"))
+    monkeypatch.setattr(xml, "read", lambda body: pytest.fail("it is read"))
+    query["msg_signature"] = "0" * 40
+    assert opened.post(query, body).status_code == 403
+    assert opened.post({}, b"<a>" * 20_000).status_code == 403
 
 
 def test_each_message_is_one_line_in_the_log(account: Open, capfd: pytest.CaptureFixture[str]) -> None:
