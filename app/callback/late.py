@@ -20,6 +20,7 @@ SendLate = Callable[[str, Any], object]
 """``send_late(openid, reply)`` sends what a handler returned, and raises when that failed for good."""
 
 _KEEP_SECONDS = 48 * 3600
+_KEEP_TRIES, _KEEP_APART_SECONDS = 10, 1.0
 # A handler that has not ended by then is not waited for by the pickup word.
 _EXPECT_SECONDS = 600
 # How long no customer-service message is tried after WeChat's errcode for one, where it concerns all fans.
@@ -164,12 +165,14 @@ class Late:
         if answer.value is not None:  # it will answer a text, which takes one article where an event takes eight
             xml = render(answer.value, message, int(time.time()), answers_event=False)
         kept = to_json(xml)
-        if self._cache.set(_body(key), kept, _KEEP_SECONDS):
-            self._add(message.openid, key)
-            self._watch.publish(_body(key), kept)
-        else:
-            logger.error("a late answer is lost: the cache does not take it")
-            self.unexpect(key, message)
+        for _ in range(_KEEP_TRIES):  # nothing waits for this thread, and a cache that is down may be back in a moment
+            if self._cache.set(_body(key), kept, _KEEP_SECONDS):
+                self._add(message.openid, key)
+                self._watch.publish(_body(key), kept)
+                return
+            time.sleep(_KEEP_APART_SECONDS)
+        logger.error("a late answer is lost: the cache does not take it")
+        self.unexpect(key, message)
 
     def _waiting(self, openid: str) -> list[list[Any]]:
         waiting: list[list[Any]] = json.loads(self._cache.get(self._list_key(openid)) or "[]")

@@ -1,5 +1,6 @@
 """The late way: by a customer-service message, or kept for the pickup word."""
 
+import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -175,7 +176,22 @@ def test_two_words_at_once_get_two_answers() -> None:
     assert sorted(collected, key=str) == [f"answer {number}" for number in range(8)]
 
 
-def test_a_cache_that_does_not_take_it_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_that_is_away_for_a_moment_costs_no_answer(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.callback.late._KEEP_APART_SECONDS", 0)
+    account, message = Account("next_message"), asked()
+    take, tries = account.cache._set, itertools.count()
+    account.cache._set = lambda *given: next(tries) >= 5 and take(*given)
+    account.late.send("k", message, answer("done", message))
+    assert account.says("1") == "done"
+    assert "lost" not in caplog.text
+
+
+def test_a_cache_that_does_not_take_it_is_said_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.callback.late._KEEP_APART_SECONDS", 0)
     account, message = Account("next_message"), asked()
     account.cache._set = lambda *_: False
     account.late.send("k", message, answer("done", message))
