@@ -1,10 +1,10 @@
-"""api.weixin.qq.com, played locally, on a free port of 127.0.0.1: the sandbox's own, as a server for tests."""
+"""api.weixin.qq.com, played locally, on a free port: the sandbox's own, as a server for tests."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
@@ -38,10 +38,10 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def serve_app(get_app: Callable[[], Flask]) -> Iterator[int]:
-    """Serve what ``get_app`` returns, asked at the first request, on a free port of 127.0.0.1, and yield the port."""
+def serve_app(get_app: Callable[[], Callable[..., Any]], host: str = "127.0.0.1") -> Iterator[int]:
+    """Serve what ``get_app`` returns, asked at the first request, on a free port of ``host``, and yield the port."""
     server: BaseWSGIServer = make_server(
-        "127.0.0.1", 0, lambda *request: get_app()(*request), threaded=True, request_handler=_Quiet
+        host, 0, lambda *request: get_app()(*request), threaded=True, request_handler=_Quiet
     )
     server.daemon_threads = True  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -55,10 +55,18 @@ def serve_app(get_app: Callable[[], Flask]) -> Iterator[int]:
 
 
 @contextmanager
-def wechat_server(folder: Path) -> Iterator[WeChatServer]:
-    """Run it while the context is entered; ``folder`` gets what the account remembers."""
+def wechat_server(folder: Path, host: str = "127.0.0.1") -> Iterator[WeChatServer]:
+    """Run it while the context is entered; ``folder`` gets what the account remembers.
+
+    At another ``host``, whoever reaches it is taken for this machine itself, for which alone the sandbox plays.
+    """
     wechat = WeChat(APPID, APPSECRET, folder / "played.db")
     app = Flask("sandbox", static_folder=None)
     app.register_blueprint(sandbox_api(wechat))
-    with serve_app(lambda: app) as port:
-        yield WeChatServer(wechat, f"http://127.0.0.1:{port}")
+
+    def nearby(environ: dict[str, Any], start_response: Any) -> Any:
+        here = {"HTTP_HOST": "127.0.0.1", "REMOTE_ADDR": "127.0.0.1"} if host != "127.0.0.1" else {}
+        return app({**environ, **here}, start_response)
+
+    with serve_app(lambda: nearby, host) as port:
+        yield WeChatServer(wechat, f"http://{host}:{port}")

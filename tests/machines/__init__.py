@@ -1,0 +1,1 @@
+"""`python -m tests.machines.machines`: several machines with one answer, while some of them are lost."""
