@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 _STDERR = 2
@@ -16,6 +17,7 @@ _MASK = "***"
 _PLAIN_VALUE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
 _SECRET_PARAMETER = re.compile(r"([?&](?:\w*token|\w*secret|\w*signature|openid|ticket|code|echostr)=)[^&\s\"']+")
 _NAME = "wechat"
+_FOLLOW_SECONDS = 1.0
 
 
 def configure(level: str, log_format: str, secrets: Iterable[str] = ()) -> None:
@@ -26,7 +28,8 @@ def configure(level: str, log_format: str, secrets: Iterable[str] = ()) -> None:
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _StderrHandler)]:
         root.removeHandler(handler)
-    root.addHandler(_StderrHandler((_JsonFormatter if log_format == "json" else _TextFormatter)(secrets)))
+    formatter = (_JsonFormatter if log_format == "json" else _TextFormatter)(secrets)
+    root.addHandler(_StderrHandler(formatter, _log_file()))
     root.setLevel(level)
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # of no interest to anybody
     logging.getLogger("urllib3").setLevel(max(logging.INFO, root.level))  # below, it prints addresses with their tokens
@@ -109,11 +112,16 @@ class _JsonFormatter(_Formatter):
 
 
 class _StderrHandler(logging.Handler):
-    """Writes each line with one write: lines of several processes neither mix nor get lost."""
+    """Writes each line with one write: lines of several processes neither mix nor get lost.
 
-    def __init__(self, lines: _Formatter) -> None:
+    With systemd's LOGS_DIRECTORY, stderr is ``wechat.log`` there; within a second after logrotate has renamed it, a new
+    one. (uWSGI can open its log anew, too, but only with its log-master, which loses lines.)
+    """
+
+    def __init__(self, lines: _Formatter, path: Path | None) -> None:
         super().__init__()
         self.lines = lines
+        self._path, self._looked = path, 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -125,7 +133,26 @@ class _StderrHandler(logging.Handler):
 
     def write(self, line: str) -> None:
         with suppress(OSError):  # a disk that is full costs the line, not the answer
+            if self._path and (now := time.monotonic()) >= self._looked + _FOLLOW_SECONDS:
+                self._looked = now
+                _follow(self._path)
             os.write(_STDERR, (line + "\n").encode(errors="backslashreplace"))
+
+
+def _log_file() -> Path | None:
+    folder = os.environ.get("LOGS_DIRECTORY")
+    return Path(folder, "wechat.log") if folder else None
+
+
+def _follow(path: Path) -> None:
+    """Open what is at ``path`` as stderr, unless it is already."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_ino == os.fstat(_STDERR).st_ino:
+            return
+    with suppress(OSError):  # where it cannot be opened, what is open will do
+        opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.dup2(opened, _STDERR)
+        os.close(opened)
 
 
 @lru_cache(maxsize=1024)

@@ -147,3 +147,23 @@ def test_a_full_disk_costs_the_line_and_not_the_answer() -> None:
             check=False,
         )
     assert done.stdout == b"went on\n"
+
+
+def test_a_log_file_that_was_renamed_is_left_within_a_second(tmp_path: Path) -> None:
+    program = (
+        "import log, logging, os, threading; log.configure('INFO', 'text'); logger = logging.getLogger('p')\n"
+        "logger.info('one'); os.rename('wechat.log', 'wechat.log.1'); logger.info('two')\n"
+        "threading.Event().wait(log._FOLLOW_SECONDS); logger.info('three'); os.write(2, b'four')"
+    )
+    env = environment(LOGS_DIRECTORY=str(tmp_path))
+    subprocess.run([sys.executable, "-c", program], env=env, cwd=tmp_path, check=True)
+    words = [re.findall("one|two|three|four", (tmp_path / name).read_text()) for name in ("wechat.log.1", "wechat.log")]
+    assert words == [["one", "two"], ["three", "four"]]
+    assert (tmp_path / "wechat.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_file_that_cannot_be_opened_leaves_the_lines_where_they_were(tmp_path: Path) -> None:
+    program = "import log, logging; log.configure('INFO', 'text'); logging.getLogger('p').info('one')"
+    env = environment(LOGS_DIRECTORY=str(tmp_path / "missing"))
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, env=env, cwd=ROOT, check=True)
+    assert b" one\n" in done.stderr
