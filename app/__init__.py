@@ -52,9 +52,9 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     account = open_api(app, settings, shared)
     recorder = app.extensions["wechat_recorder"] = Recorder(app, settings.account)
     if settings.has_api:
-        beside = Beside(send_late or _in_context(app, send), account.budget.note, recorder.note)
+        beside = Beside(send_late or _in_context(app, send), account.budget.note, recorder.note, app.app_context)
     else:
-        beside = Beside(send_late, None, recorder.note)
+        beside = Beside(send_late, None, recorder.note, app.app_context)
     route.add_callback(app, settings.path, Road(settings, shared, table, _threads(), beside))
     add_health(app, shared, table)
     sign_cookies(app, settings)

@@ -4,7 +4,7 @@ What the cache holds of a message, each key set once and for all by the first wh
 
     KEY           the claim: which process runs the handler, and since when
     KEY:2, KEY:3  the deliveries that came after the first
-    KEY:run2, …   the claims of processes that took over from a dead one
+    KEY:run2, …   the claims of processes that took over from a dead one (wards.py is for those whom no delivery wakes)
     KEY:answer    the decision: ["reply", xml], or ["waiting", xml] where it was ready while its own delivery could
                   no longer carry it, or ["late"] where the last delivery could not wait any longer
     KEY:way       who carries an answer that is not a "reply": a delivery, or the late way
@@ -13,6 +13,7 @@ What the cache holds of a message, each key set once and for all by the first wh
 import contextvars
 import itertools
 import json
+import logging
 import math
 import threading
 import time
@@ -36,6 +37,7 @@ _LATE = to_json(["late"])
 _BY_DELIVERY = to_json("delivery")
 
 Run = Callable[[Any], Answer]
+logger = logging.getLogger("wechat")
 
 
 class _Delivery(NamedTuple):
@@ -62,7 +64,7 @@ class Rendezvous:
         self._deliveries = deliveries
         self._keep_seconds = keep_seconds
         self._serial = itertools.count(1)
-        self._running: dict[str, float] = {}  # since when
+        self._running: dict[str, tuple[float, Any]] = {}  # since when, and the message
 
     def answer(self, message: Any, run: Run, arrived: float) -> tuple[Answer, int]:
         """Return the message's answer and which delivery of it this is, counted from 1.
@@ -84,6 +86,33 @@ class Rendezvous:
         key, claim = self._key(message), self._claim(_NOBODY)
         return 1 if self._cache.claim(key, claim, self._keep_seconds) == claim else self._count(key, claim)
 
+    def unawaited(self) -> dict[str, Any]:
+        """Return the fields, by key, of the messages whose handlers run here though no delivery is still to come."""
+        since = time.time() - DELIVERY_SECONDS * (self._deliveries - 1)
+        return {key: message.fields for key, (begun, message) in list(self._running.items()) if begun < since}
+
+    def take_over(self, key: str, message: Any, run: Run) -> None:
+        """Bring a message to its end whose process has died, unless somebody does, or too many have died with it."""
+        delivery = _Delivery(key, message, self._claim(self._watch.me()), 0.0, is_last=True)
+        for generation in range(2, self._deliveries + 3):
+            standing = self._cache.claim(f"{key}:run{generation}", delivery.claim, self._keep_seconds)
+            if standing == delivery.claim:
+                return self._finish(delivery, run)
+            if self._watch.wait(f"{key}:way", _GONE_SECONDS, _owner(standing)) != DIED:
+                return None
+
+    def _finish(self, delivery: _Delivery, run: Run) -> None:
+        key = delivery.key
+        kind, *xml = json.loads(self._cache.get(f"{key}:answer") or _LATE)
+        if kind == "reply" or self._cache.get(f"{key}:way") is not None or key in self._running:
+            return
+        if kind == "late":
+            logger.warning("a process died with a late answer; the handler runs again")
+            self._running[key] = time.time(), delivery.message
+            self._own(delivery, run)
+        elif self._carry(key, to_json(f"late {delivery.claim}")):
+            self._late.send(key, delivery.message, Answer(xml[0], "late"))
+
     def _join(self, delivery: _Delivery, run: Run, owner: str) -> Answer:
         """Wait for the answer that ``owner`` makes, and take over from it when it dies."""
         for generation in itertools.count(2):
@@ -100,7 +129,7 @@ class Rendezvous:
         raise AssertionError  # count() does not end
 
     def _run(self, delivery: _Delivery, run: Run) -> Answer:
-        self._running[delivery.key] = time.time()
+        self._running[delivery.key] = time.time(), delivery.message
         if not delivery.is_last:
             return self._own(delivery, run)
         # The last delivery must be answered in time: the handler goes on beside it. With the request's context, for
@@ -187,7 +216,7 @@ class Rendezvous:
 
     def _is_old(self, key: str, claim: str) -> bool:
         """Tell whether the message is so old that this must be the last delivery, though others were not counted."""
-        since = min(float(json.loads(claim)[2]), self._running.get(key, math.inf))
+        since = min(float(json.loads(claim)[2]), self._running.get(key, (math.inf,))[0])
         return time.time() - since > DELIVERY_SECONDS * (self._deliveries - 1) - 0.5
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import log
@@ -18,6 +19,7 @@ from app.callback.session import Session
 from app.callback.signature import Verifier
 from app.callback.slots import Slots
 from app.callback.unseal import Opener
+from app.callback.wards import Wards
 from app.callback.watch import Watch
 from app.config import Settings
 from app.errors import BadMessage, BadReply, Busy
@@ -28,11 +30,15 @@ logger = logging.getLogger("wechat")
 
 
 class Beside(NamedTuple):
-    """What others do beside the road: send a late answer, and note each message before and after its handler."""
+    """What others do beside the road: send a late answer, and note each message before and after its handler.
+
+    ``context`` is what a handler needs that no request of this process has brought.
+    """
 
     send_late: SendLate | None = None
     arrived: Note | None = None
     handled: Note | None = None
+    context: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class Road:
@@ -54,6 +60,7 @@ class Road:
         watch = Watch(cache)
         self._late = Late(settings, cache, watch, beside.send_late)
         self._rendezvous = Rendezvous(cache, watch, self._late, settings.deliveries, keep_seconds)
+        self._wards = Wards(cache, watch, self._rendezvous.unawaited, self._adopt)
 
     def verify(self, query: Mapping[str, str]) -> str:
         """Answer the account's configuration page: return ``echostr``. Raises BadSignature or BadMessage."""
@@ -73,6 +80,7 @@ class Road:
         arrived = time.monotonic() - waited_seconds
         opened = self._opener.open(query, body, now)
         message = parse(opened.fields)
+        self._wards.start()
         message._answer_by = arrived + ANSWER_SECONDS
         if waited_seconds >= DELIVERY_SECONDS:  # WeChat has hung up; what it delivers next can still be answered
             answer, delivery = Answer("", "stale"), self._rendezvous.note(message)
@@ -83,6 +91,12 @@ class Road:
         if opened.seal and answer.xml:
             return seal_reply(opened.seal, opened.token, answer.xml, int(now))
         return answer.xml
+
+    def _adopt(self, key: str, fields: dict[str, Any]) -> None:
+        message = parse(fields)
+        message._answer_by = time.monotonic()
+        with self._beside.context():
+            self._rendezvous.take_over(key, message, self._handle_and_count)
 
     def _handle_and_count(self, message: Any) -> Answer:
         answer = self._handle(message)

@@ -108,7 +108,7 @@ class Watch:
         while True:
             if time.monotonic() >= next_beat:
                 beat, next_beat = beat + 1, time.monotonic() + _BEAT_SECONDS
-                self._cache.set(self._beat_key(self._me), str(beat), _BEAT_KEPT_SECONDS)
+                self._cache.set(self.beat_key(self._me), str(beat), _BEAT_KEPT_SECONDS)
             if self._look():
                 time.sleep(_LOOK_SECONDS)
             else:
@@ -121,7 +121,7 @@ class Watch:
             owners_of = {key: {waiter.owner for waiter in waiters} for key, waiters in self._waiting.items()}
         keys = [key for key, owners in owners_of.items() if owners != {self._me}]
         owners = sorted(owner for owner in set().union(*owners_of.values()) if owner not in (None, self._me))
-        found = self._cache.get_many(*keys, *map(self._beat_key, owners)) if keys else None
+        found = self._cache.get_many(*keys, *map(self.beat_key, owners)) if keys else None
         if found is None:  # nothing to look for, or a cache that is down, by which nobody is judged
             self._sightings.clear()
             return bool(keys)
@@ -146,5 +146,6 @@ class Watch:
         for waiter in waiters:
             waiter.wake(DIED)
 
-    def _beat_key(self, owner: str) -> str:
+    def beat_key(self, owner: str) -> str:
+        """Return the key whose value changes twice a second as long as ``owner`` lives."""
         return self._cache.key("process", owner)

@@ -84,6 +84,8 @@ def play(
     fatal: bool = False,
     stalls: bool = False,
     loses_cache: bool = False,
+    dies_at: float = 0.0,
+    seconds: float = 0.0,
 ) -> tuple[World, WeChat]:
     """Play one message to its end, in an order that ``data`` says."""
 
@@ -100,12 +102,17 @@ def play(
         world.stall_time = data.draw(st.sampled_from([1001.0, 1003.0, 1006.0, 1008.0]))
     if loses_cache:
         world.losing_step = data.draw(st.integers(1, 60))
-    seconds = data.draw(st.tuples(*[st.sampled_from(HANDLER_SECONDS)] * 3))  # of each run
-    wechat = WeChat(world, choose, lambda: seconds[min(world.runs, 3) - 1])
+    if dies_at:
+        world.fatal_times = {dies_at}
+    each = (seconds,) * 3 if seconds else data.draw(st.tuples(*[st.sampled_from(HANDLER_SECONDS)] * 3))  # of each run
+    wechat = WeChat(world, choose, lambda: each[min(world.runs, 3) - 1])
     wechat.pauses = list(pauses)
     with world.in_charge():
         wechat.deliver_until_answered(deliveries)
         world.settle(choose, world.now + 60)
+        if any(process.left for process in world.processes.values()):
+            world.take_over(message("question", "1"), wechat.handler_seconds)
+            world.settle(choose, world.now + 60)
         if sends:
             wechat.got += world.sent
         else:
@@ -152,6 +159,18 @@ def test_a_death_costs_a_run_but_no_answer_and_brings_none_twice(data: st.DataOb
         assert len(wechat.got) == 1
         # A process that dies before it counted a delivery leaves the next ones in the dark about which is the last.
         assert wechat.answered or world.fatal_steps
+
+
+@either_way
+@thorough
+@given(data=st.data(), died_at=st.sampled_from([1014.6, 1016.0, 1019.9, 1025.0]))
+def test_a_death_after_the_last_delivery_costs_no_answer_either(
+    data: st.DataObject, sends: bool, died_at: float
+) -> None:
+    world, wechat = play(data, sends=sends, processes=3, dies_at=died_at, seconds=20.0)
+    assert wechat.answered
+    assert wechat.got == [f"answer of run {world.runs}"]
+    assert world.runs == (2 if died_at < 1020 else 1)
 
 
 @either_way

@@ -3,6 +3,7 @@
 Each runs the real code up to its next look at cache or clock. The clock moves only when nobody can go on.
 """
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,6 +132,7 @@ class Process:
     def __init__(self, world: "World", name: str, settings: config.Settings, sends: bool) -> None:
         self.world, self.name = world, name
         self.alive, self.stalled, self.died_at, self.died_at_step = True, False, 0.0, 0
+        self.left: dict[str, Any] = {}
         cache = Cache(Opened(world.backend), "wx")
         watching = ScriptedWatch(world, self, cache)
         self.late = Late(settings, cache, watching, self._send if sends else None)
@@ -172,6 +174,7 @@ class World:
 
     def kill(self, process: Process) -> None:
         if process.alive:
+            process.left = process.rendezvous.unawaited()
             process.alive, process.died_at, process.died_at_step = False, self.now, self.steps
 
     @property
@@ -184,6 +187,21 @@ class World:
             actor.park()
 
     def deliver(self, process: Process, message: Any, handler_seconds: Callable[[], float]) -> Came:
+        run = self._handler(process, handler_seconds)
+        actor: Actor[Answer] = Actor(self, process, lambda: process.rendezvous.answer(message, run, self.now)[0])
+        actor.start()
+        return Came(actor, self.now)
+
+    def take_over(self, message: Any, handler_seconds: Callable[[], float]) -> None:
+        """Let all who live take over what the dead have left, as wards.py does."""
+        for dead in [process for process in self.processes.values() if not process.alive]:
+            for key, process in [(key, process) for key in dead.left for process in self.alive]:
+                run = self._handler(process, handler_seconds)
+                taking = functools.partial(process.rendezvous.take_over, key, message, run)
+                Actor(self, process, taking).start()
+            dead.left = {}
+
+    def _handler(self, process: Process, handler_seconds: Callable[[], float]) -> Callable[[Any], Answer]:
         def run(message: Any) -> Answer:
             self.runs += 1
             self.runner = process
@@ -191,9 +209,7 @@ class World:
             self.current.actor.park(lambda: False, self.now + handler_seconds())
             return Answer(text, "replied", "handler", text)
 
-        actor: Actor[Answer] = Actor(self, process, lambda: process.rendezvous.answer(message, run, self.now)[0])
-        actor.start()
-        return Came(actor, self.now)
+        return run
 
     def spawn(self, target: Callable[..., Any], args: tuple[Any, ...], **_: Any) -> Actor[Any]:
         """Stand in for threading.Thread: the handler beside the last delivery is a thread of the same process."""
