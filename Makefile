@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run install uninstall test quick audit bench load machines accounts soak cost clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn
+.PHONY: run install uninstall test quick audit bench load machines accounts soak cost clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
@@ -57,9 +57,9 @@ install:
 uninstall:
 	deploy/uninstall
 
-test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-iproute2
+test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-iproute2 system-curl
 	$(LINT)
-	.venv/bin/pytest
+	.venv/bin/pytest -n 3 --dist loadgroup
 
 quick: .venv/.dev system-redis system-memcached system-promtool
 	$(LINT)
@@ -140,7 +140,10 @@ system-logrotate:
 
 # A machine of its own with its own systemd, to install into.
 system-nspawn:
-	$(call need,command -v systemd-nspawn && test -x /lib/systemd/systemd,systemd systemd-container)
+	$(call need,command -v systemd-nspawn && test -x /lib/systemd/systemd && /usr/bin/python3 -c 'import ensurepip' && ls /usr/include/python3*/Python.h,systemd systemd-container build-essential python3-dev python3-venv)
+
+system-curl:
+	$(call need,command -v curl,curl)
 
 system-iproute2:
 	$(call need,command -v ip,iproute2)

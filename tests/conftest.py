@@ -20,6 +20,9 @@ from tests.wechat_server import WeChatServer, wechat_server
 # What `make quick` leaves out: servers that are started, loaded, killed and measured.
 LONG = ("accounts", "bench", "deploy", "e2e", "faults", "load", "machines", "platforms", "security", "soak", "store")
 LONG_FILES = ("test_processes.py", "test_cache_failing.py", "test_cache_refusing.py", "test_uwsgi.py")
+# What takes a whole core or a machine of its own: `make test` runs one of these at a time, beside the rest.
+ALONE = ("bench", "deploy", "load", "machines", "soak")
+ALONE_FILES = ("test_neighbours.py", "test_slow.py")
 SEALED = {"WECHAT_APPID": APPID, "WECHAT_ENCODING_AES_KEY": AES_KEY}
 
 
@@ -86,8 +89,11 @@ def _restored_logging() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.relative_to(ROOT / "tests").parts[0] in LONG or item.path.name in LONG_FILES:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in LONG or item.path.name in LONG_FILES:
             item.add_marker("long")
+        is_alone = folder in ALONE or item.path.name in ALONE_FILES
+        item.add_marker(pytest.mark.xdist_group("alone" if is_alone else str(item.path)))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
