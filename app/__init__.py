@@ -55,7 +55,10 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
         beside = Beside(send_late or _in_context(app, send), account.budget.note, recorder.note, app.app_context)
     else:
         beside = Beside(send_late, None, recorder.note, app.app_context)
-    route.add_callback(app, settings.path, Road(settings, shared, table, _threads(), beside))
+    road = Road(settings, shared, table, _threads(), beside)
+    if "uwsgi" in sys.modules and sys.modules["uwsgi"].worker_id():  # not in a master that will fork
+        road.start()
+    route.add_callback(app, settings.path, road)
     add_health(app, shared, table)
     sign_cookies(app, settings)
     add_login(app, settings)

@@ -4,6 +4,7 @@ Each worker has its figures in a file that a worker of the same number, started 
 dead worker takes nothing along, and there are never more files than workers.
 """
 
+import json
 import logging
 import os
 import struct
@@ -18,10 +19,11 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # All that a worker's file will hold: it never grows, since on a disk that is full that would kill the worker.
-_FILE_BYTES = {"counter": 512 * 1024, "histogram": 64 * 1024, "gauge_livesum": 64 * 1024}
+_FILE_BYTES = {"counter": 2048 * 1024, "histogram": 64 * 1024, "gauge_livesum": 64 * 1024}
 _MOST_VALUES = 100
 _OTHER = "other"
 _NUMBERS = ("first", "second", "third")
+_seen: dict[str, set[str]] = {}
 logger = logging.getLogger("wechat.metrics")
 
 
@@ -35,7 +37,7 @@ def _prepare(folder: Path, worker: int, workers: int) -> bool:
                 path.unlink(missing_ok=True)
         for kind, size in _FILE_BYTES.items():
             path = folder / f"{kind}_{worker}.db"
-            if not _is_readable(path):
+            if not _has_been_read(path):
                 path.unlink(missing_ok=True)
             with path.open("ab") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
@@ -45,11 +47,13 @@ def _prepare(folder: Path, worker: int, workers: int) -> bool:
     return True
 
 
-def _is_readable(path: Path) -> bool:
+def _has_been_read(path: Path) -> bool:
+    """Note which values the labels have in the file; return False where it is damaged."""
     with suppress(FileNotFoundError):
         try:
-            for _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-                pass
+            for key, *_ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+                for label, value in json.loads(key)[2].items():
+                    _bounded(label, value)
         except (RuntimeError, ValueError, struct.error):  # of a machine that went down in the middle
             return False
     return True
@@ -110,7 +114,6 @@ _AT_ZERO = {
 for _metric, _places in _AT_ZERO.items():
     for _place in _places:
         _metric.labels(*_place)
-_seen: dict[str, set[str]] = {}
 
 
 def count_message(msg_type: str, event: str | None, outcome: str, seconds: float) -> None:
@@ -126,7 +129,7 @@ def count_delivery(number: int, outcome: str) -> None:
 
 def count_call(path: str, errcode: int | None) -> None:
     """Count a call of WeChat's API; ``errcode`` is 0 where it went well, None where no answer came."""
-    API_CALLS.labels(_bounded("endpoint", path), "none" if errcode is None else str(errcode)).inc()
+    API_CALLS.labels(_bounded("endpoint", path), _bounded("errcode", "none" if errcode is None else str(errcode))).inc()
 
 
 def exposition() -> bytes:

@@ -14,7 +14,6 @@ import contextvars
 import itertools
 import json
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +31,8 @@ ANSWER_SECONDS = 4.5
 _GONE_SECONDS = 5.5
 # An answer that is ready while no delivery is there waits so long for the next one.
 _NEXT_DELIVERY_SECONDS = 6
+# Who took over a message that kills its process must be known for longer than all of them together take to die.
+_GENERATION_SECONDS = 24 * 3600
 _NOBODY = ""
 _LATE = to_json(["late"])
 _BY_DELIVERY = to_json("delivery")
@@ -54,6 +55,14 @@ class _Delivery(NamedTuple):
         return time.monotonic() >= self.answer_by
 
 
+class _Running(NamedTuple):
+    """A handler's run in this process: since when, and until when deliveries will see to it, seconds since 1970."""
+
+    since: float
+    awaited_until: float
+    message: Any
+
+
 class Rendezvous:
     """Lets the first delivery of a message run its handler, and gives the same answer to the others."""
 
@@ -64,7 +73,7 @@ class Rendezvous:
         self._deliveries = deliveries
         self._keep_seconds = keep_seconds
         self._serial = itertools.count(1)
-        self._running: dict[str, tuple[float, Any]] = {}  # since when, and the message
+        self._running: dict[str, _Running] = {}
 
     def answer(self, message: Any, run: Run, arrived: float) -> tuple[Answer, int]:
         """Return the message's answer and which delivery of it this is, counted from 1.
@@ -88,14 +97,14 @@ class Rendezvous:
 
     def unawaited(self) -> dict[str, Any]:
         """Return the fields, by key, of the messages whose handlers run here though no delivery is still to come."""
-        since = time.time() - DELIVERY_SECONDS * (self._deliveries - 1)
-        return {key: message.fields for key, (begun, message) in list(self._running.items()) if begun < since}
+        now, running = time.time(), list(self._running.items())
+        return {key: one.message.fields for key, one in running if one.awaited_until <= now}
 
     def take_over(self, key: str, message: Any, run: Run) -> None:
         """Bring a message to its end whose process has died, unless somebody does, or too many have died with it."""
         delivery = _Delivery(key, message, self._claim(self._watch.me()), 0.0, is_last=True)
         for generation in range(2, self._deliveries + 3):
-            standing = self._cache.claim(f"{key}:run{generation}", delivery.claim, self._keep_seconds)
+            standing = self._cache.claim(f"{key}:run{generation}", delivery.claim, _GENERATION_SECONDS)
             if standing == delivery.claim:
                 return self._finish(delivery, run)
             if self._watch.wait(f"{key}:way", _GONE_SECONDS, _owner(standing)) != DIED:
@@ -108,7 +117,7 @@ class Rendezvous:
             return
         if kind == "late":
             logger.warning("a process died with a late answer; the handler runs again")
-            self._running[key] = time.time(), delivery.message
+            self._running[key] = _Running(time.time(), 0.0, delivery.message)
             self._own(delivery, run)
         elif self._carry(key, to_json(f"late {delivery.claim}")):
             self._late.send(key, delivery.message, Answer(xml[0], "late"))
@@ -129,7 +138,10 @@ class Rendezvous:
         raise AssertionError  # count() does not end
 
     def _run(self, delivery: _Delivery, run: Run) -> Answer:
-        self._running[delivery.key] = time.time(), delivery.message
+        now = time.time()
+        # The last delivery finds out in two seconds that this process is dead, or it is too late.
+        awaited_seconds = 0 if delivery.is_last else DELIVERY_SECONDS * (self._deliveries - 1) + 2
+        self._running[delivery.key] = _Running(now, now + awaited_seconds, delivery.message)
         if not delivery.is_last:
             return self._own(delivery, run)
         # The last delivery must be answered in time: the handler goes on beside it. With the request's context, for
@@ -216,7 +228,9 @@ class Rendezvous:
 
     def _is_old(self, key: str, claim: str) -> bool:
         """Tell whether the message is so old that this must be the last delivery, though others were not counted."""
-        since = min(float(json.loads(claim)[2]), self._running.get(key, (math.inf,))[0])
+        since = float(json.loads(claim)[2])
+        if running := self._running.get(key):
+            since = min(since, running.since)
         return time.time() - since > DELIVERY_SECONDS * (self._deliveries - 1) - 0.5
 
 

@@ -25,6 +25,7 @@ from app.config import Settings
 from app.errors import BadMessage, BadReply, Busy
 
 _KEEP_SECONDS = 60
+_ADOPT_SECONDS = 600
 Note = Callable[[Any], None]
 logger = logging.getLogger("wechat")
 
@@ -60,7 +61,11 @@ class Road:
         watch = Watch(cache)
         self._late = Late(settings, cache, watch, beside.send_late)
         self._rendezvous = Rendezvous(cache, watch, self._late, settings.deliveries, keep_seconds)
-        self._wards = Wards(cache, watch, self._rendezvous.unawaited, self._adopt)
+        self._wards = Wards(cache, watch, settings.token, self._rendezvous.unawaited, self._adopt)
+
+    def start(self) -> None:
+        """Look after what other processes leave behind, before the first message comes here, too."""
+        self._wards.start()
 
     def verify(self, query: Mapping[str, str]) -> str:
         """Answer the account's configuration page: return ``echostr``. Raises BadSignature or BadMessage."""
@@ -94,7 +99,12 @@ class Road:
 
     def _adopt(self, key: str, fields: dict[str, Any]) -> None:
         message = parse(fields)
-        message._answer_by = time.monotonic()
+        asked = str(fields.get("CreateTime"))
+        age_seconds = max(time.time() - int(asked), 0.0) if asked.isdecimal() else 0.0
+        message._answer_by = time.monotonic() - age_seconds + ANSWER_SECONDS
+        handler, give_up = self._table.find(message), time.monotonic() + _ADOPT_SECONDS
+        while not self._slots.has_room_beside(handler) and time.monotonic() < give_up:
+            time.sleep(1)
         with self._beside.context():
             self._rendezvous.take_over(key, message, self._handle_and_count)
 

@@ -24,6 +24,11 @@ class Slots:
         MOST_IN_FLIGHT.set(self.most)
         IN_FLIGHT.set(0)  # those of a worker that died
 
+    def has_room_beside(self, handler: Any) -> bool:
+        """Tell whether half of the handlers that may run do not: what can wait leaves the rest to those who cannot."""
+        with self._lock:
+            return self._total * 2 < self.most and self._in_flight.get(id(handler), 0) * 2 < self.most_of_one
+
     def call(self, handler: Any, call: Callable[[Any, Any], Any], message: Any) -> Any:
         """Return ``call(handler, message)``, made while a slot is held. Raises Busy where there is none."""
         row = id(handler)  # not every callable has a hash

@@ -20,6 +20,26 @@ _BEAT_KEPT_SECONDS = 60
 _LOOKS_WITHOUT_BEAT = 20
 
 
+class Sightings:
+    """Tells who has died: whose beat has been the same at ``looks`` looks, one after another."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+        self._seen: dict[str, tuple[str | None, int]] = {}
+
+    def dead(self, beats: Mapping[str, str | None]) -> list[str]:
+        """Look once more: ``beats`` are those of all who are of interest. Return who is dead."""
+        before, self._seen = self._seen, {}
+        for owner, beat in beats.items():
+            last_beat, looks = before.get(owner, (None, 0))
+            self._seen[owner] = beat, looks + 1 if beat == last_beat else 0
+        return [owner for owner, (_, looks) in self._seen.items() if looks >= self._looks]
+
+    def clear(self) -> None:
+        """Judge nobody by what was seen so far."""
+        self._seen.clear()
+
+
 class _Waiter:
     def __init__(self, owner: str | None) -> None:
         self.owner = owner
@@ -43,7 +63,7 @@ class Watch:
         self._lock = threading.Lock()
         self._waiting: dict[str, list[_Waiter]] = {}
         self._foreign_wait = threading.Event()
-        self._sightings: dict[str, tuple[str | None, int]] = {}
+        self._sightings = Sightings(_LOOKS_WITHOUT_BEAT)
         self._pid = 0
         self._me = ""
 
@@ -128,17 +148,9 @@ class Watch:
         for key, value in zip(keys, found, strict=False):
             if value is not None:
                 self.publish(key, value)
-        self._judge(dict(zip(owners, found[len(keys) :], strict=True)))
+        for owner in self._sightings.dead(dict(zip(owners, found[len(keys) :], strict=True))):
+            self._wake_those_of(owner)
         return True
-
-    def _judge(self, beats: Mapping[str, str | None]) -> None:
-        seen, self._sightings = self._sightings, {}
-        for owner, beat in beats.items():
-            last_beat, looks = seen.get(owner, (None, 0))
-            looks = looks + 1 if beat == last_beat else 0
-            self._sightings[owner] = beat, looks
-            if looks >= _LOOKS_WITHOUT_BEAT:
-                self._wake_those_of(owner)
 
     def _wake_those_of(self, dead: str) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ Usage: python -m tests.bench.cost [--messages N]
 
 import argparse
 import os
+import re
 import socket
 import tempfile
 from collections import Counter, defaultdict
@@ -118,7 +119,7 @@ def measure(case: Case, messages: int, *, threads: int = 1500, processes: int = 
             request_bytes, answer_bytes = _exchange(service.url, case)
             pids = service.uwsgi.process.pid, int((folder / "nginx.pid").read_text())
             client.flushdb()
-            wait_for(lambda: len(list(client.scan_iter("*:process:*"))) == processes, what="beats of all processes")
+            wait_for(lambda: len(_beats(client)) == processes and client.keys("*:process:all"), what="all processes")
             before, commands_before = _reading(client, folder, *pids), commands(client)
             if wrong := _wrong(service.url, case, messages):
                 raise RuntimeError(f"{len(wrong)} of {messages} were not answered: {wrong[0]}")
@@ -131,7 +132,7 @@ def measure(case: Case, messages: int, *, threads: int = 1500, processes: int = 
 
 def commands(client: Redis) -> Counter[str]:
     """Return how often each command was called so far, but for those by which processes say that they live."""
-    beats = list(client.scan_iter("*:process:*", count=10_000))
+    beats = _beats(client)
     with client.pipeline(transaction=True) as both:
         both.info("commandstats")
         both.mget(beats or ["none"])
@@ -139,6 +140,10 @@ def commands(client: Redis) -> Counter[str]:
     called = Counter({name.removeprefix("cmdstat_"): int(stat["calls"]) for name, stat in stats.items()})
     called.subtract({"set": sum(int(beat or 0) for beat in told)})
     return called
+
+
+def _beats(client: Redis) -> list[str]:
+    return [key for key in client.scan_iter("*:process:*", count=10_000) if re.fullmatch(r".*:[0-9a-f]{12}", str(key))]
 
 
 def _wrong(url: str, case: Case, messages: int) -> list[Result]:

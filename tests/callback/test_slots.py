@@ -21,6 +21,19 @@ def test_half_of_the_threads_run_handlers_and_one_row_gets_nine_tenths_of_them()
     ]
 
 
+def test_what_can_wait_takes_no_more_than_half_of_the_slots() -> None:
+    slots, seen = Slots(20), []
+
+    def fill(row: Any, message: Any) -> None:
+        seen.append((slots.has_room_beside("slow"), slots.has_room_beside("quick")))
+        if len(seen) < 6:
+            slots.call("slow", fill, None)
+
+    slots.call("slow", fill, None)
+    assert seen == [(True, True)] * 4 + [(False, False)] * 2
+    assert slots.has_room_beside("slow")
+
+
 @pytest.fixture
 def full() -> Any:
     """Return slots whose row "slow" is full, and the event that ends its handlers."""
