@@ -216,3 +216,22 @@ def test_the_alerts_fire_when_they_should(tmp_path: Path) -> None:
     alerts = set(re.findall(r"- alert: (\w+)", (ROOT / "monitoring" / "alerts.yml").read_text()))
     tested = set(re.findall(r"alertname: (\w+)", (ROOT / "monitoring" / "alerts_test.yml").read_text()))
     assert alerts == tested
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_prometheus_finds_each_account_by_the_documented_configuration(page: str, tmp_path: Path) -> None:
+    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(text)
+    (tmp_path / "alerts.yml").write_bytes((ROOT / "monitoring" / "alerts.yml").read_bytes())
+    checked = promtool("check", "config", "prometheus.yml", folder=tmp_path)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    asked = ("check", "service-discovery", "--timeout=1s", "prometheus.yml", "wechat")
+    found = [target["labels"] for target in json.loads(promtool(*asked, folder=tmp_path).stdout)]
+    pages = {one["account"]: one["__address__"] + one["__metrics_path__"] for one in found}
+    assert pages == {name: f"127.0.0.1:80/wechat/{name}/metrics" for name in ("shop", "school")}
+
+
+def test_alerts_and_dashboard_take_more_than_one_job() -> None:
+    rules = (ROOT / "monitoring" / "alerts.yml").read_text(encoding="utf-8")
+    jobs = re.findall(r"\bjob\b[^,}]*", rules + "\n".join(dashboard_expressions()))
+    assert jobs == ['job=~"wechat.*"'] * 2

@@ -4,7 +4,6 @@ import os
 import re
 import tempfile
 import time
-from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from app.errors import ConfigError
 # nginx reads the list as root, others may: it holds nothing that is not known to all of WeChat's accounts.
 _MODE = 0o644
 _LINE = re.compile(r"^\s*(?:allow\s+)?([0-9a-fA-F.:/]+)\s*;?\s*$", re.MULTILINE)
+_HEAD = "# Who may call:"  # of the line with the date
 _LOOPBACK = ("127.0.0.1/32", "::1/128")
 
 
@@ -35,11 +35,12 @@ def ips(form: str, output: Path | None, force: bool) -> None:
         if output is None:
             click.echo(text, nl=False)
             return
-        before = _listed(output)
-        gone, new = set(before) - set(networks), set(networks) - set(before)
-        if not gone and not new:
+        old = output.read_text(encoding="utf-8") if output.exists() else ""
+        if _undated(old) == _undated(text):
             click.echo(f"{output} holds the same {len(networks)} addresses")
             return
+        before = _listed(old)
+        gone, new = set(before) - set(networks), set(networks) - set(before)
         if len(gone) * 2 > len(before) and not force:
             raise ConfigError(
                 f"{output} is kept: {len(gone)} of its {len(before)} addresses are not in WeChat's answer, which has "
@@ -55,18 +56,20 @@ def _as_plain(networks: list[Network]) -> str:
 
 def _as_nginx(networks: list[Network]) -> str:
     today = time.strftime("%Y-%m-%d")
-    head = f"# Who may call: {len(networks)} addresses and networks of WeChat, of {today}, and this machine itself.\n"
+    head = f"{_HEAD} {len(networks)} addresses and networks of WeChat, of {today}, and this machine itself.\n"
     own = [ip_network(address) for address in _LOOPBACK]
     rules = [f"allow {short(network)};\n" for network in [*networks, *own]]
     return "".join([head, "# Made by: flask wechat ips --format nginx\n", *rules, "deny all;\n"])
 
 
-def _listed(path: Path) -> list[Network]:
-    """Return the addresses in a file of either format, without this machine's own; [] for no file."""
-    with suppress(FileNotFoundError):
-        found = [ip_network(address) for address in _LINE.findall(path.read_text(encoding="utf-8"))]
-        return sorted_once([network for network in found if str(network) not in _LOOPBACK])
-    return []
+def _undated(text: str) -> str:
+    return text if not text.startswith(_HEAD) else text.partition("\n")[2]
+
+
+def _listed(text: str) -> list[Network]:
+    """Return the addresses in a list of either format, without this machine's own."""
+    found = [ip_network(address) for address in _LINE.findall(text)]
+    return sorted_once([network for network in found if str(network) not in _LOOPBACK])
 
 
 def _replace(path: Path, text: str) -> None:

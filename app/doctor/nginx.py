@@ -33,6 +33,11 @@ class Location(NamedTuple):
         found = (block.get(name) for block in reversed(self.scopes))
         return " ".join(next((arguments for arguments in found if arguments is not None), [default]))
 
+    @property
+    def rules(self) -> list[Directive]:
+        """Who may come, in nginx's order: what stands here or, where nothing does, around here."""
+        return next(filter(None, (list(block.all("allow", "deny")) for block in reversed(self.scopes))), [])
+
 
 class Site(NamedTuple):
     """What nginx's files say of one account."""
@@ -40,6 +45,7 @@ class Site(NamedTuple):
     locations: list[Location]
     main: Block
     upstreams: dict[str, list[str]]
+    is_older: bool = False  # its path is where a map leads from /wechat8011 or the like: docs/accounts.md
 
     @property
     def machines(self) -> int:
@@ -72,13 +78,12 @@ class Site(NamedTuple):
     @property
     def allowed(self) -> list[Network] | None:
         """Who may call the callback; None where everybody may."""
-        scopes = [one.scopes[-1] for one in self.locations]
-        scope = next((scope for scope in scopes if ["all"] in [rule.arguments for rule in scope.all("deny")]), None)
-        if scope is None:
-            return None
-        rules = takewhile(lambda rule: rule.arguments != ["all"], scope.all("allow", "deny"))
-        named = [rule.arguments[0] for rule in rules if rule.name == "allow" and rule.arguments != ["unix:"]]
-        return [ip_network(name, strict=False) for name in named]
+        for rules in (one.rules for one in self.locations):
+            before = list(takewhile(lambda rule: rule.arguments != ["all"], rules))
+            if [rule.name for rule in rules[len(before) :][:1]] == ["deny"]:
+                named = [rule.arguments[0] for rule in before if rule.name == "allow" and rule.arguments != ["unix:"]]
+                return [ip_network(name, strict=False) for name in named]
+        return None
 
     def _servers(self, location: Location) -> list[str]:
         return self.upstreams.get(location.target, [location.target])
@@ -87,9 +92,10 @@ class Site(NamedTuple):
 def read_site(file: Path, path: str) -> Site:
     """Return what nginx's files, from ``file`` on, say of the callback at ``path``. Raises OSError, ValueError."""
     main = read_files(file)
-    locations, upstreams = [], {}
+    locations, upstreams, is_older = [], {}, False
     for http in main.all("http"):
         inside = http.inside or Block()
+        is_older |= any(_leads_to(path, one) for one in inside.all("map"))
         for upstream in inside.all("upstream"):
             servers = (upstream.inside or Block()).all("server")
             upstreams[upstream.arguments[0]] = [one.arguments[0] for one in servers if "down" not in one.arguments]
@@ -97,7 +103,13 @@ def read_site(file: Path, path: str) -> Site:
             block = server.inside or Block()
             if location := _passing((main, inside, block), path):
                 locations.append(location)
-    return Site(locations, main, upstreams)
+    return Site(locations, main, upstreams, is_older)
+
+
+def _leads_to(path: str, one: Directive) -> bool:
+    """Tell whether this map is the one of the older layout, and has a row that leads to ``path``."""
+    ends = [row.arguments[0] for row in one.inside or () if row.arguments]
+    return one.arguments[-1:] == ["$wechat_older"] and path in [f"/{end.partition('/')[2]}" for end in ends]
 
 
 def _passing(scopes: tuple[Block, ...], path: str) -> Location | None:
@@ -137,6 +149,10 @@ def _host(target: str) -> str:
 
 def check_nginx(site: Site, file: Path, path: str) -> Findings:
     """Yield what nginx does with the callback, and what of that cannot go well."""
+    if not site.locations and site.is_older:
+        found = f"{path} is the service's: nginx passes /wechat8011 or the like on to it (docs/accounts.md)"
+        yield warning("nginx", found, "flask wechat doctor --url http://YOUR-ADDRESS/wechat8011, with its own port")
+        return
     if not site.locations:
         found = f"no location of {file} passes {path} to uWSGI"
         yield wrong("nginx", found, f"make one from nginx/account.conf; {_RELOAD}")

@@ -18,6 +18,8 @@ from app.errors import ApiError
 _TIMEOUT_SECONDS = (3.0, 5.0)
 _SKEW_SECONDS = 2.0
 _PORTS = (None, 80, 443)
+# As a visitor whom a proxy on this machine passes on: without it, the machine itself would ask.
+_PASSED_ON = {"X-Forwarded-For": "203.0.113.1"}
 # What the machine itself may see. The health of a platform's app may be open.
 _INNER_PAGES = ("/metrics", "/console/", "/sandbox/api/cgi-bin/token")
 _LOG = "its log has a line 'refused' that says why"
@@ -33,7 +35,7 @@ _ADVICE = {
     413: ("413: too large", "client_max_body_size 64k in nginx"),
     500: ("500: this is not the service, which never says so", "look which server is behind this address"),
     502: ("502: nginx finds no uWSGI, or may not use its socket", "is it running? systemctl status 'wechat@*'"),
-    503: ("503: too many at once, or maintenance", "look at nginx's error log and at limit_conn"),
+    503: ("503: too many at once, or maintenance", "look for 503 in /var/log/nginx/wechat.log, and at limit_conn"),
     504: ("504: the service did not answer in time", "is a thread free? See the lines about uWSGI"),
 }
 
@@ -107,6 +109,13 @@ def _is_private(host: str) -> bool:
         return host == "localhost"
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _signed(http: requests.Session, settings: Settings, url: str) -> Finding:
     """Ask what WeChat asks when the page's URL is saved: a signed GET, whose echostr must come back."""
     timestamp, nonce, echostr = str(int(time.time())), str(random.randrange(10**9)), secrets.token_hex(8)  # noqa: S311
@@ -152,18 +161,20 @@ def _inner_pages(http: requests.Session, url: str, path: str) -> Findings:
     """Yield whether pages for this machine's operators are shown to others, as whom this asks."""
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     bases = {origin, origin + path.rstrip("/")}
-    # A visitor whom a proxy on this machine passes on: without this, the machine itself would ask.
-    headers = {"X-Forwarded-For": "203.0.113.1"}
-    if any(_ask(http, "GET", f"{base}/{secrets.token_hex(8)}", headers=headers).status == 200 for base in bases):
+    if any(_ask(http, "GET", f"{base}/{secrets.token_hex(8)}", headers=_PASSED_ON).status == 200 for base in bases):
         todo = f"look from outside: curl -i {_shown(origin)}/metrics"
         yield warning("inner pages", "not known: this site answers any path with 200", todo)
         return
     pages = [base + page for base in sorted(bases) for page in _INNER_PAGES]
-    seen = [page for page in pages if _ask(http, "GET", page, headers=headers).status == 200]
+    todo = "take the locations of nginx/account.conf"
+    seen = [page for page in pages if _ask(http, "GET", page, headers=_PASSED_ON).status == 200]
+    # A proxy that neither says for whom it asks, nor by which name, lets the service take all for this machine. Where
+    # the address is one of this machine alone, it is this machine that asks.
+    if not seen and not _is_loopback(urlsplit(url).hostname or ""):
+        todo += ", or proxy_set_header X-Forwarded-For $remote_addr; in those that pass it on"
+        seen = [page for page in pages if _ask(http, "GET", page).status == 200]
     if seen:
-        yield wrong(
-            "inner pages", f"others see {', '.join(map(_shown, seen))}", "take the locations of nginx/account.conf"
-        )
+        yield wrong("inner pages", f"others see {', '.join(map(_shown, seen))}", todo)
     else:
         yield ok("inner pages", "figures, console and sandbox are not shown to others")
 

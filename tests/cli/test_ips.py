@@ -1,6 +1,7 @@
 """``flask wechat ips``: lists, and files that never become worse than they were."""
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +118,21 @@ def test_a_disk_that_takes_nothing_leaves_the_file_and_nothing_beside_it(
     assert "No space left" in result.stderr
     assert file.read_bytes() == before
     assert not [name for name in os.listdir(file.parent) if name.startswith(f".{file.name}")]
+
+
+def test_a_file_in_the_other_format_is_written_anew(ips: Run, server: WeChatServer, tmp_path: Path) -> None:
+    server.wechat.set(push_addresses=MANY)
+    file = tmp_path / "callers.conf"
+    assert ips("--output", file).exit_code == 0
+    assert ips("--format", "nginx", "--output", file).stdout == f"wrote {file}: 40 addresses, 0 new, 0 gone\n"
+    assert file.read_text().endswith("deny all;\n")
+
+
+def test_the_date_alone_is_no_change(file: Path, ips: Run) -> None:
+    older = re.sub(r"of \d{4}-\d\d-\d\d", "of 2001-01-01", file.read_text())
+    file.write_text(older)
+    assert ips("--format", "nginx", "--output", file).stdout == f"{file} holds the same 40 addresses\n"
+    assert "2001-01-01" in file.read_text()
 
 
 def test_an_empty_file_that_was_touched_is_filled(ips: Run, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.doctor import of_nginx
 from app.doctor.finding import Finding
 from app.doctor.nginx import check_nginx, read_site
 from app.doctor.nginx_files import read_files, seconds, size_bytes
@@ -50,7 +51,20 @@ def test_the_layout_of_older_setups_is_found_by_its_map(files: Path) -> None:
     assert {finding.status for finding in looked(files, "/wechat8011")} == {"ok"}
 
 
-@pytest.mark.parametrize("path", ["/wechat/other", "/wechat", "/wechat/shop/metricsx"])
+@pytest.mark.parametrize("row", [None, "/wechat8011 127.0.0.1:8011/wechat;"])
+def test_the_service_of_an_older_setup_is_looked_at_by_its_address_outside(row: str | None, files: Path) -> None:
+    if row:
+        (files.parent / "wechat" / "ports.map").write_text(row)
+    [warned] = looked(files, "/wechat")
+    assert (warned.status, "docs/accounts.md" in warned.found) == ("warning", True)
+    assert warned.todo.startswith("flask wechat doctor --url http://YOUR-ADDRESS/wechat8011")
+    site, path = of_nginx(files, "/wechat", "http://wx.example.com/wechat8011")
+    assert {finding.status for finding in check_nginx(site, files, path)} == {"ok"}
+    (files.parent / "wechat" / "ports.map").unlink()
+    assert [finding.status for finding in looked(files, "/wechat")] == ["wrong"]
+
+
+@pytest.mark.parametrize("path", ["/wechat/other", "/wechat8", "/wechat/shop/metricsx"])
 def test_a_path_that_nginx_passes_nowhere_is_wrong(path: str, files: Path) -> None:
     assert [(finding.name, finding.status) for finding in looked(files, path)] == [("nginx", "wrong")]
 
@@ -105,6 +119,17 @@ def test_the_recipe_for_several_machines_is_ok(files: Path) -> None:
 def test_an_allow_list_is_read(files: Path) -> None:
     (files.parent / "wechat" / "shop.d" / "callers.conf").write_text("allow 101.226.103.0/25;\nallow ::1;\ndeny all;\n")
     assert [str(one) for one in read_site(files, "/wechat/shop").allowed or ()] == ["101.226.103.0/25", "::1/128"]
+
+
+@pytest.mark.parametrize(("file", "before"), [("conf.d/wechat.conf", "server_tokens off;"), ("nginx.conf", "http {")])
+def test_an_allow_list_around_counts_where_the_location_has_none(file: str, before: str, files: Path) -> None:
+    changed(files, file, before, f"{before} allow 101.226.103.0/25; deny all;")
+    assert [str(one) for one in read_site(files, "/wechat/shop").allowed or ()] == ["101.226.103.0/25"]
+    own = files.parent / "wechat" / "shop.d" / "callers.conf"
+    own.write_text("allow ::1;\ndeny all;\n")
+    assert [str(one) for one in read_site(files, "/wechat/shop").allowed or ()] == ["::1/128"]
+    own.write_text("deny 192.0.2.1;\nallow all;\ndeny all;\n")
+    assert read_site(files, "/wechat/shop").allowed is None
 
 
 @pytest.mark.parametrize("text", ["}", 'a "b;', "http { } }"])

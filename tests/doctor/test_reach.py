@@ -1,5 +1,8 @@
 """The doctor at the callback's door: the service itself, and everything that may answer in its place."""
 
+import os
+import re
+import socket
 import ssl
 import threading
 import time
@@ -18,7 +21,7 @@ from app.doctor.reach import check_clock, check_reach
 from tests.actors import Account
 from tests.cache_servers import certificate
 from tests.doctor.conftest import Look, said
-from tests.servers import TOKEN, free_port
+from tests.servers import ROOT, TOKEN, Server, free_port, listens, program
 from tests.wechat_server import serve_app
 
 LOCAL = {"WECHAT_SANDBOX": "1", "WECHAT_API_BASE_URL": "http://127.0.0.1:1"}
@@ -122,6 +125,47 @@ def test_pages_that_only_the_machine_itself_sees_are_asked_for_as_others(
         return Response("") if request.path == "/metrics" and not is_passed_on else echo(request)
 
     assert said(ask(near), "inner pages")[0][0] == "ok"
+
+
+def test_a_proxy_that_makes_strangers_look_like_this_machine_is_wrong(
+    look: Look, port_of: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
+    said_of = {}
+    for header in ("", "proxy_set_header X-Forwarded-For $remote_addr;", "proxy_set_header Host $host;"):
+        with proxy(tmp_path, port_of, header) as port:
+            said_of[header] = said(look(check_reach, f"http://wx.example.com:{port}/wechat", **LOCAL), "inner pages")
+            by_itself = said(look(check_reach, f"http://127.0.0.1:{port}/wechat", **LOCAL), "inner pages")
+            assert [status for status, _ in by_itself] == ["ok"]
+    [(status, text)] = said_of.pop("")
+    assert (status, "/metrics" in text, "X-Forwarded-For $remote_addr;" in text) == ("wrong", True, True)
+    assert [status for found in said_of.values() for status, _ in found] == ["ok", "ok"]
+
+
+@contextmanager
+def proxy(folder: Path, to: int, header: str) -> Iterator[int]:
+    """Run an nginx with a location as it stands in most tutorials, and yield its port."""
+    port = free_port()
+    places = "".join(f"{name}_temp_path {folder}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi"))
+    location = f"location / {{ {header} proxy_pass http://127.0.0.1:{to}; }}"
+    (folder / "nginx.conf").write_text(
+        f"pid {folder}/nginx.pid; daemon off; error_log stderr; {'user root;' if os.geteuid() == 0 else ''} events {{}}"
+        f"http {{ access_log off; client_body_temp_path {folder}/body; {places}"
+        f"server {{ listen 127.0.0.1:{port}; {location} }} }}"
+    )
+    nginx = Server([program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")], folder, os.environ)
+    try:
+        nginx.wait_until(lambda: listens(port))
+        yield port
+    finally:
+        nginx.stop()
+
+
+def test_too_many_at_once_are_looked_for_in_the_log_that_has_them(ask: Callable[[Answer], list[Finding]]) -> None:
+    [finding] = ask(lambda request: Response("", 503))
+    shipped = (ROOT / "nginx" / "wechat.conf").read_text()
+    assert [log for log in re.findall(r"access_log (\S+)", shipped) if log in finding.todo]
 
 
 def test_a_site_that_answers_any_path_cannot_be_judged(ask: Callable[[Answer], list[Finding]]) -> None:

@@ -45,15 +45,15 @@ def test_one_that_runs_is_ok_in_every_line(running: Path) -> None:
         "nginx connections",
         "socket",
     ]
-    assert re.fullmatch(r"2\.\S+, 2 processes, 40 threads -> ", said(findings, "uWSGI")[0][1])
+    assert re.fullmatch(r"2\.\S+, 2 processes, 42 threads -> ", said(findings, "uWSGI")[0][1])
     assert "of 100000 items" in said(findings, "uWSGI cache")[0][1]
 
 
 def test_too_few_connections_of_nginx_are_a_warning(running: Path) -> None:
     [(status, text)] = said(check_uwsgi(running, site(running, connections=79)), "nginx connections")
     assert status == "warning"
-    assert "79 connections; 40 conversations" in text
-    assert said(check_uwsgi(running, site(running, connections=80)), "nginx connections")[0][0] == "ok"
+    assert "79 connections; 42 conversations" in text
+    assert said(check_uwsgi(running, site(running, connections=84)), "nginx connections")[0][0] == "ok"
 
 
 def test_a_user_of_nginx_who_may_not_use_the_socket_is_wrong(running: Path) -> None:
@@ -99,7 +99,7 @@ def test_fewer_files_than_its_threads_want_are_a_warning(running: Path) -> None:
     finally:
         resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
     assert status == "warning"
-    assert "may open 200 files, and 20 threads want 240" in text
+    assert "may open 200 files, and 21 threads want 242" in text
 
 
 def test_one_without_the_application_is_wrong(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 """Who may call: WeChat's addresses in nginx, by the timer's own commands, alone and behind a load balancer."""
 
 import json
+import os
 import re
 import secrets
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
+from pwd import getpwnam
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
@@ -28,6 +32,7 @@ class Front(NamedTuple):
 
     port: int
     folder: Path
+    account: Path  # its own folder, /var/lib/wechat/shop
     server: WeChatServer
     env: dict[str, str]
 
@@ -68,14 +73,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         nginx = Server([program("nginx"), "-p", str(folder), "-c", str(conf)], folder, env)
         stack.callback(nginx.stop)
         nginx.wait_until(lambda: listens(port))
-        yield Front(port, folder, server, env)
+        account = Path(stack.enter_context(TemporaryDirectory()))
+        account.chmod(0o755)  # for the account's user, who does not come into root's folders
+        yield Front(port, folder, account, server, env)
 
 
 @pytest.fixture
 def front(running: Front) -> Iterator[Front]:
     """The site as it is shipped, without an allow list or a balancer."""
     yield running
-    files = [*running.folder.glob("shop.d/*"), *running.folder.glob("shop_real_ip.conf")]
+    here = running.folder
+    files = [*here.glob("shop.d/*"), *here.glob("shop_real_ip.conf"), *running.account.iterdir()]
     for file in files:
         file.unlink()
     running.server.wechat.heal()
@@ -91,25 +99,33 @@ def in_shell(front: Front, *arguments: str) -> subprocess.CompletedProcess[str]:
 def refreshed(front: Front) -> tuple[int, int]:
     """Run the two commands of the unit, and return their exit statuses; the second only after the first."""
     first = commands(front)[0]
-    assert first == f"/usr/local/bin/wechat shop ips --format nginx --output {front.folder}/lib/callers.conf"
-    (front.folder / "lib").mkdir(exist_ok=True)
+    assert first == f"/usr/local/bin/wechat shop ips --format nginx --output {front.account}/callers.conf"
     asked = in_shell(front, *first.split()[2:]).returncode
     return asked, asked or given_to_nginx(front)
 
 
 def given_to_nginx(front: Front) -> int:
     """Run the unit's second command, which is root's, and return its exit status."""
+    return subprocess.run(roots(front), capture_output=True).returncode
+
+
+def roots(front: Front) -> list[str]:
+    """Return the unit's second command, for which nobody is the account; without root's rights, who runs the test."""
     script = re.fullmatch(r"/bin/sh -euc '(.*)'", commands(front)[1], re.DOTALL)
     assert script
+    as_account, nobody = "setpriv --reuid wechat-shop --regid wechat-shop --init-groups ", getpwnam("nobody")
+    assert as_account in script[1]
+    by = f"setpriv --reuid {nobody.pw_uid} --regid {nobody.pw_gid} --init-groups " if os.geteuid() == 0 else ""
     text = script[1].replace("$$", "$").replace("nginx -", f"{program('nginx')} {' '.join(front.nginx)} -")
-    return subprocess.run(["/bin/sh", "-euc", text], capture_output=True).returncode
+    return ["/bin/sh", "-euc", text.replace(as_account, by)]
 
 
 def commands(front: Front) -> list[str]:
     """Return what the unit runs for the account shop, with its paths in the folder of the test."""
     unit = (DEPLOY / "wechat-ips@.service").read_text().replace("\\\n", " ").replace("%i", "shop")
-    for installed, here in (("/var/lib/wechat/shop", "lib"), ("/etc/nginx/wechat/shop.d", "shop.d")):
-        unit = unit.replace(installed, str(front.folder / here))
+    here = {"/var/lib/wechat/shop": front.account, "/etc/nginx/wechat/shop.d": front.folder / "shop.d"}
+    for installed, folder in here.items():
+        unit = unit.replace(installed, str(folder))
     return re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
 
 
@@ -137,6 +153,7 @@ def test_a_refresh_that_fails_leaves_the_list_as_it_was(front: Front) -> None:
     callers.touch()
     assert refreshed(front) == (0, 0)
     before = callers.read_bytes()
+    assert stat.S_IMODE(callers.stat().st_mode) == 0o644
     front.server.wechat.fail("/cgi-bin/getcallbackip", "html")
     assert refreshed(front)[0] == 1
     front.server.wechat.heal()
@@ -145,18 +162,51 @@ def test_a_refresh_that_fails_leaves_the_list_as_it_was(front: Front) -> None:
     # What the account's user puts there is not what root gives nginx, and what nginx refuses is taken back.
     no_lists = ("", "allow 127.0.0.8;\n", "root /;\ndeny all;\n", "allow all;\ndeny all;\n", "deny all; root /;\n")
     for forged in (*no_lists, "allow 1.2.3.4.5;\ndeny all;\n"):
-        (front.folder / "lib" / "callers.conf").write_text(forged)
+        (front.account / "callers.conf").write_text(forged)
         assert given_to_nginx(front) == 1
         assert callers.read_bytes() == before
     assert front.ask(WECHAT) == 200
 
 
+def test_root_takes_nothing_that_the_account_itself_may_not_read(front: Front) -> None:
+    listed, secret = with_a_list(front), front.folder / "secret"
+    before = listed.read_bytes()
+    secret.write_text("# a neighbour's, which happens to look like a list\ndeny all;\n")
+    secret.chmod(0)
+    (front.account / "callers.conf").symlink_to(secret)
+    assert given_to_nginx(front) == 1
+    assert [file.name for file in listed.parent.iterdir()] == ["callers.conf"]
+    assert listed.read_bytes() == before
+
+
+def test_what_is_not_yet_looked_at_is_for_root_alone_and_goes_away(front: Front) -> None:
+    listed, pipe = with_a_list(front), front.account / "callers.conf"
+    new = listed.with_name("callers.conf.new")
+    new.write_text("of a refresh that was cut off")
+    new.chmod(0o644)
+    os.mkfifo(pipe, 0o644)
+    os.chmod(pipe, 0o644)
+    with subprocess.Popen(roots(front), stderr=subprocess.DEVNULL) as running:
+        with pipe.open("w") as writing:  # opens when it is read
+            wait_for(lambda: new.exists() and new.stat().st_size == 0, what="the copy")
+            assert stat.S_IMODE(new.stat().st_mode) == 0o600
+            writing.write("WECHAT_TOKEN=of somebody else\n")
+        assert running.wait() == 1
+    assert [file.name for file in listed.parent.iterdir()] == ["callers.conf"]
+
+
+def with_a_list(front: Front) -> Path:
+    callers = front.folder / "shop.d" / "callers.conf"
+    callers.write_text(f"allow {WECHAT};\ndeny all;\n")
+    front.reload()
+    wait_for(lambda: front.ask(STRANGER) == 403, what="the list")
+    return callers
+
+
 def test_behind_a_balancer_the_caller_counts_and_a_spoofed_header_does_not(front: Front) -> None:
     real = {"192.0.2.10": BALANCER, "192.0.2.11": "127.0.0.6"}
     substituted(ROOT / "nginx" / "real_ip.conf", front.folder / "shop_real_ip.conf", real)
-    (front.folder / "shop.d" / "callers.conf").write_text(f"allow {WECHAT};\ndeny all;\n")
-    front.reload()
-    wait_for(lambda: front.ask(STRANGER) == 403, what="the list")
+    with_a_list(front)
     assert front.ask(BALANCER, X_Forwarded_For=WECHAT) == 200
     assert front.ask(BALANCER, X_Forwarded_For=STRANGER) == 403
     assert front.ask(BALANCER, X_Forwarded_For=f"{STRANGER}, {WECHAT}, 127.0.0.6") == 200  # two balancers in a row
@@ -168,6 +218,7 @@ def test_behind_a_balancer_the_caller_counts_and_a_spoofed_header_does_not(front
 def test_the_operators_pages_stay_closed_for_what_a_balancer_passes_on(front: Front) -> None:
     real = {"192.0.2.10": BALANCER, "192.0.2.11": "127.0.0.1"}  # also one on this machine itself
     assert front.get("/metrics", "127.0.0.1")[0] == 200
+    assert front.get("/metrics", "127.0.0.1", Host="wx.example.com")[0] == 404  # as the doctor asks
     substituted(ROOT / "nginx" / "real_ip.conf", front.folder / "shop_real_ip.conf", real)
     front.reload()
     wait_for(lambda: f" {WECHAT} " in f" {seen(front)} ", what="the caller in the log")
