@@ -59,7 +59,7 @@ uninstall:
 
 test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-iproute2 system-curl
 	$(LINT)
-	.venv/bin/pytest -n 3 --dist loadgroup
+	.venv/bin/pytest -n 3 --dist loadfile
 
 quick: .venv/.dev system-redis system-memcached system-promtool
 	$(LINT)

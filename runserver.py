@@ -1,8 +1,13 @@
 """The WSGI application for any server; run as a script, the development server."""
 
+import sys
+
+# uWSGI looks for modules in the working directory first, whatever Python was told.
+if sys.flags.safe_path:
+    sys.path[:] = [folder for folder in sys.path if folder not in ("", ".")]
+
 import logging
 import os
-import sys
 
 from werkzeug.serving import run_simple
 

@@ -27,6 +27,16 @@ _seen: dict[str, set[str]] = {}
 logger = logging.getLogger("wechat.metrics")
 
 
+def _bounded(label: str, value: str) -> str:
+    """Return ``value``, or "other" where there are too many of its label: each is kept for ever."""
+    seen = _seen.setdefault(label, set())
+    if value not in seen:
+        if len(seen) >= _MOST_VALUES or len(value) > 100:
+            return _OTHER
+        seen.add(value)
+    return value
+
+
 def _prepare(folder: Path, worker: int, workers: int) -> bool:
     """Make this worker's files, and sweep what nobody continues; return whether that could be done."""
     try:
@@ -149,13 +159,3 @@ def _message(msg_type: str, event: str | None, outcome: str) -> Counter:
 @lru_cache(maxsize=1024)
 def _delivery(number: int, outcome: str) -> Counter:
     return DELIVERIES.labels(_NUMBERS[number - 1] if number <= len(_NUMBERS) else "further", outcome)
-
-
-def _bounded(label: str, value: str) -> str:
-    """Return ``value``, or "other" where there are too many of its label: each is kept for ever."""
-    seen = _seen.setdefault(label, set())
-    if value not in seen:
-        if len(seen) >= _MOST_VALUES or len(value) > 100:
-            return _OTHER
-        seen.add(value)
-    return value

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask_migrate import upgrade
+from xdist.scheduler import LoadFileScheduling
 
 from app import config
 from app.store import db, open_store
@@ -89,11 +90,20 @@ def _restored_logging() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        if folder in LONG or item.path.name in LONG_FILES:
+        if item.path.relative_to(ROOT / "tests").parts[0] in LONG or item.path.name in LONG_FILES:
             item.add_marker("long")
-        is_alone = folder in ALONE or item.path.name in ALONE_FILES
-        item.add_marker(pytest.mark.xdist_group("alone" if is_alone else str(item.path)))
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """Gives each file to one process, and all that needs the machine for itself to one and the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        return "alone" if path.parts[1] in ALONE or path.name in ALONE_FILES else str(path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return _ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

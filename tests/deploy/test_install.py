@@ -60,6 +60,18 @@ def test_the_service_is_fenced_in(shop: Host) -> None:
     shop.sh("systemd-analyze security --no-pager --threshold=15 wechat@shop")
 
 
+def test_what_the_account_can_write_is_never_loaded_as_code(shop: Host) -> None:
+    planted = "runserver.py app.py json.py logging.py flask.py"
+    shop.sh(f"cd /var/lib/wechat/shop; for file in {planted}; do echo 'raise SystemExit(\"planted\")' > $file; done")
+    try:
+        shop.sh("systemctl restart wechat@shop")
+        wait_for(lambda: shop.say("hi") == "1.0 hi", what="an answer after the restart")
+        shop.sh("systemctl reload wechat@shop; wechat shop db current")
+    finally:
+        shop.sh(f"cd /var/lib/wechat/shop; rm {planted}; systemctl restart wechat@shop")
+        wait_for(lambda: shop.say("hi") == "1.0 hi", what="an answer after the restart")
+
+
 def test_systemd_finds_nothing_wrong_in_the_units(shop: Host) -> None:
     assert shop.sh("systemd-analyze verify wechat@shop.service wechat-ips@shop.timer 2>&1 | grep wechat || true") == ""
 

@@ -55,6 +55,12 @@ def test_what_is_staged_knows_nothing_of_the_stage(staged: Host) -> None:
     ]
 
 
+def test_the_same_stage_takes_a_new_version(staged: Host) -> None:
+    done = staged.make("install", "ACCOUNT=school", f"DESTDIR={STAGE}")
+    assert done.status == 0, done.said
+    assert staged.sh(f"grep -rlI {STAGE} {STAGE} || true") == ""
+
+
 def test_what_is_staged_runs_as_its_own_user_with_the_settings_of_before(school: Host) -> None:
     wait_for(lambda: school.say("天气 北京", account="school") == "北京：晴，25 度", what="its answer")
     assert school.sh("cat /etc/wechat/school.env") == EARLIER
