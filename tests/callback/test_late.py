@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +23,7 @@ FAN = "oFan1"
 
 def parsed(text: str, seconds: float = 1.0) -> Any:
     message = parse(xml.read(text.encode()))
-    type(message).deadline = property(lambda _: seconds)
+    message._answer_by = time.monotonic() + seconds
     return message
 
 

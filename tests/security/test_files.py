@@ -62,7 +62,7 @@ def test_the_settings_that_make_writes_only_their_user_reads(tmp_path: Path) -> 
     for name in ("Makefile", ".env.example", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    command = ["make", "--old-file", ".venv/.service", ".env"]
+    command = ["make", "--no-print-directory", "--old-file", ".venv/.service", ".env"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, umask=0)
     assert (done.returncode, done.stdout) == (0, "wrote .env with a random token\n"), done.stderr
     written = (tmp_path / ".env").read_text()
