@@ -25,18 +25,20 @@ def check_cache(settings: Settings, machines: int) -> Findings:
         return
     opened = open_memcached(settings.cache_url) if scheme == "memcached" else open_redis(settings.cache_url)
     with closing(opened.backend):
-        yield from _of_a_server("memcached" if scheme == "memcached" else "Redis", opened)
+        yield from _of_a_server("memcached" if scheme == "memcached" else "Redis", opened, settings.account)
     if machines > 1 and _is_local(settings.cache_url):
         found = f"it is on this machine, and nginx passes messages to {machines}: each may have its own"
         yield warning("cache", found, "name one cache that all machines reach in WECHAT_CACHE_URL")
 
 
-def _of_a_server(name: str, opened: Opened) -> Findings:
+def _of_a_server(name: str, opened: Opened, account: str) -> Findings:
     try:
-        yield _answering(name, opened)
+        yield _answering(name, opened, f"{account}:doctor:{os.getpid()}")
         if name == "Redis":
             yield from _redis(opened)
-    except (*opened.failures, *opened.refusals) as error:
+    except opened.refusals as error:
+        yield wrong("cache", f"{name} refuses: {type(error).__name__}: {error}", _START_IT)
+    except opened.failures as error:
         yield wrong("cache", f"{name} does not answer: {type(error).__name__}: {error}", _START_IT)
 
 
@@ -48,8 +50,8 @@ def _of_one_machine(machines: int) -> Finding:
     return wrong("cache", found, "set WECHAT_CACHE_URL=redis://… on all of them, to the same Redis")
 
 
-def _answering(name: str, opened: Opened) -> Finding:
-    key, value = f"doctor:{os.getpid()}", secrets.token_hex(8)
+def _answering(name: str, opened: Opened, key: str) -> Finding:
+    value = secrets.token_hex(8)
     started = time.monotonic()
     is_kept = opened.backend.set(key, value, 60) and opened.backend.get(key) == value
     opened.backend.delete(key)

@@ -108,7 +108,7 @@ def _check_running(running: Running) -> Findings:
     for cache in said.get("caches", []):
         if cache["full"]:
             found = f"the cache {cache['name']} was full {cache['full']} times: messages may have been handled twice"
-            yield warning("uWSGI cache", found, "more items and blocks in cache2, or Redis")
+            yield warning("uWSGI cache", found, "a larger cache2 of another name (docs/deploy.md), or Redis")
         else:
             yield ok("uWSGI cache", f"{cache['name']}: {cache['items']} of {cache['max_items']} items")
 
