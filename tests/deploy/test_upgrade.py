@@ -139,7 +139,7 @@ def test_the_log_loses_no_line_while_it_is_rotated(shop: Host) -> None:
     rotate = "logrotate --force --state /srv/share/rotated /etc/logrotate.d/wechat-shop"
     with shop.traffic() as seen:
         for _ in range(4):
-            shop.sh(f"{rotate}; sleep 1.5")
+            shop.sh(f"{rotate}; sleep 3")
     assert set(seen) == {"1.0 n 1"}
     assert int(shop.sh(count)) - before == sum(seen.values())
     assert len(shop.sh("ls /var/log/wechat/shop/wechat.log*").split()) == 5

@@ -15,7 +15,7 @@ from app.doctor.nginx import Location, Site
 from app.doctor.nginx_files import Block, Directive
 from app.doctor.uwsgi import INI_FILE, check_uwsgi, run_folder
 from tests.doctor.conftest import said
-from tests.servers import ROOT, Server, environment, free_port, program, substituted, uwsgi
+from tests.servers import ROOT, Server, environment, free_port, program, substituted, uwsgi, wait_for
 
 SMALL = {"threads = 1500": "threads = 20", "max-fd = 10000": "max-fd = 1000"}
 
@@ -36,6 +36,8 @@ def site(folder: Path, connections: int = 8192, user: str = "root") -> Site:
 
 
 def test_one_that_runs_is_ok_in_every_line(running: Path) -> None:
+    # A start takes its time to make its threads.
+    wait_for(lambda: "42 threads" in said(check_uwsgi(running, site(running)), "uWSGI")[0][1])
     findings = list(check_uwsgi(running, site(running)))
     assert {finding.status for finding in findings} == {"ok"}
     assert [finding.name for finding in findings] == [

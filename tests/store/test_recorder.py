@@ -211,7 +211,7 @@ def test_while_the_server_stands_still_a_scan_waits_for_nothing_and_all_is_writt
     assert [seconds_of(recorder, "SCAN", EventKey="poster-7") < 0.3 for _ in range(20)] == [True] * 20
     with ThreadPoolExecutor(1) as pool:
         leaving = pool.submit(seconds_of, recorder, "unsubscribe")
-        wait_for(lambda: "oA" in recorder._pending.gone)
+        wait_for(lambda: "oA" in recorder._gone())
         assert not leaving.done()
         server.go_on()
         assert leaving.result() < 1.5
