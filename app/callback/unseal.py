@@ -38,7 +38,7 @@ class Opener:
         """
         if self._encrypt_mode == "normal":
             return self._open_plaintext(query, body, now)
-        self._look_for_signature(query, body, now)
+        token, signed = self._look_for_signature(query, body, now)
         outer = xml.read(body)
         if "Encrypt" not in outer and self._encrypt_mode == "compatible":
             return self._open_plaintext(query, body, now)
@@ -47,22 +47,25 @@ class Opener:
             raise NotSealed("a plaintext body in safe mode")
         if not isinstance(encrypt, str):
             raise BadCiphertext("Encrypt is not one text")
-        token = self._verifier.verify(query, now, encrypt=encrypt)
+        if encrypt != signed:
+            token = self._verifier.verify(query, now, encrypt=encrypt)
         if self._encrypt_mode == "compatible":  # where a plaintext body could come under the same signature
             with suppress(ReplayedSignature):  # sealed anew, it is still WeChat's own
                 self._verifier.claim(sign(token, query["timestamp"], query["nonce"]), body)
         inner, seal = unseal_with_any(self._seals, encrypt)
         return Opened(xml.read(inner), token, seal)
 
-    def _look_for_signature(self, query: Mapping[str, str], body: bytes, now: float) -> None:
-        """Raise BadSignature for a stranger's body before it is read: 64 KiB of XML can take 20 ms."""
+    def _look_for_signature(self, query: Mapping[str, str], body: bytes, now: float) -> tuple[str, str | None]:
+        """Return the token that signed the body, and which ciphertext in it, None for the request alone.
+
+        Raises BadSignature for a stranger's body before it is read: 64 KiB of XML can take 20 ms.
+        """
         # The first one may be a fan's text, in a plaintext beside it.
         *others, last = [found[1].decode() for found in islice(_ENCRYPT.finditer(body), _MOST_LOOKED_AT)] or [None]
         for encrypt in others:
             with suppress(BadSignature):
-                self._verifier.verify(query, now, encrypt=encrypt)
-                return
-        self._verifier.verify(query, now, encrypt=last)
+                return self._verifier.verify(query, now, encrypt=encrypt), encrypt
+        return self._verifier.verify(query, now, encrypt=last), last
 
     def _open_plaintext(self, query: Mapping[str, str], body: bytes, now: float) -> Opened:
         token = self._verifier.verify(query, now)
