@@ -35,7 +35,7 @@ def check_settings(settings: Settings) -> Findings:
         found = "WECHAT_PUBLIC_URL is http: whoever is between sees the fans' logins"
         yield warning("public address", found, "serve fans' pages over https (nginx/tls.conf)")
     if settings.sandbox:
-        todo = "remove WECHAT_SANDBOX where real fans are answered"
+        todo = "where real fans are answered: set WECHAT_APPID and WECHAT_APPSECRET, and no WECHAT_SANDBOX"
         yield warning("sandbox", f"WeChat is played locally for {settings.appid}; nothing reaches a fan", todo)
 
 

@@ -50,7 +50,7 @@ def test_the_sandbox_is_well_but_for_being_one(doctor: Run) -> None:
     expected = {"settings", "token", "database", "cache", "clock", "signed request", "unsigned request"}
     assert expected | {"inner pages", "access token", "menus", "quota", "addresses"} <= set(lines)
     assert result.exit_code == 1
-    assert "  -> remove WECHAT_SANDBOX" in result.stdout
+    assert "  -> where real fans are answered: set WECHAT_APPID" in result.stdout
 
 
 def test_json_has_the_same_lines_and_the_status_says_the_worst(doctor: Run, app: Flask, tmp_path: Path) -> None:
