@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv.parser import parse_stream
 
-from app import checks
+from app import checks, place
 from app.errors import ConfigError
 
 _PREFIX = "WECHAT_"
@@ -147,7 +147,7 @@ def load(
         values |= _sandbox(values, raw)
     problems += _misspelt(raw, list(known)) + _wrong_together(values, raw)
     if problems:
-        raise ConfigError.listing("the settings (environment and .env) are wrong", problems)
+        raise ConfigError.listing(f"the settings (environment and {place.settings_file()}) are wrong", problems)
     if not raw.get("WECHAT_HOLD_REPLY"):  # the default names the default word
         values["hold_reply"] = values["hold_reply"].replace(" 1 ", f" {values['pickup_word']} ")
     values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if _under_uwsgi() else "memory://")

@@ -24,16 +24,23 @@ def add_health(app: Flask, cache: Cache, table: Table) -> None:
     """Put the three pages on ``app``."""
     probes = {"cache": _Probe(cache.answers), "database": _Probe(lambda: _has_answered(app))}
 
+    def look() -> dict[str, bool]:
+        """Return what of that which a message needs has answered within a second."""
+        give_up = time.monotonic() + READY_SECONDS
+        asked = {name: probe.ask() for name, probe in probes.items()}
+        is_ready = {name: question.has_answered(give_up) for name, question in asked.items()}
+        is_ready["handlers"] = bool(table.rows)
+        for name, is_so in is_ready.items():
+            metrics.READY.labels(name).set(is_so)
+        return is_ready
+
     def healthz() -> Response:
         """GET /healthz: this process is up."""
         return _plain("ok\n")
 
     def readyz() -> Response:
         """GET /readyz: what a message needs answers within a second; 503 where it does not."""
-        give_up = time.monotonic() + READY_SECONDS
-        asked = {name: probe.ask() for name, probe in probes.items()}
-        is_ready = {name: question.has_answered(give_up) for name, question in asked.items()}
-        is_ready["handlers"] = bool(table.rows)
+        is_ready = look()
         lines = [f"{name}: {'ok' if is_so else 'not ready; the log says why'}\n" for name, is_so in is_ready.items()]
         return _plain("".join(lines), 200 if all(is_ready.values()) else 503)
 
@@ -41,6 +48,7 @@ def add_health(app: Flask, cache: Cache, table: Table) -> None:
         """GET /metrics: for Prometheus."""
         if not is_near(request.environ):
             abort(403)
+        look()
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     app.add_url_rule("/healthz", view_func=healthz)

@@ -19,7 +19,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # All that a worker's file will hold: it never grows, since on a disk that is full that would kill the worker.
-_FILE_BYTES = {"counter": 2048 * 1024, "histogram": 64 * 1024, "gauge_livesum": 64 * 1024}
+_FILE_BYTES = {"counter": 2048 * 1024} | dict.fromkeys(("histogram", "gauge_livesum", "gauge_mostrecent"), 64 * 1024)
 _MOST_VALUES = 100
 _OTHER = "other"
 _NUMBERS = ("first", "second", "third")
@@ -110,6 +110,13 @@ TOKEN_FETCHES = Counter(
     "wechat_token_fetches", "Access tokens and tickets fetched from WeChat.", ("value", "result"), registry=REGISTRY
 )
 API_CALLS = Counter("wechat_api_calls", "Calls of WeChat's API.", ("endpoint", "errcode"), registry=REGISTRY)
+READY = Gauge(
+    "wechat_ready",
+    "1 where what a message needs answered within a second.",
+    ("what",),
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
 CACHE_ERRORS = Counter("wechat_cache_errors", "Times that the cache failed.", ("reason",), registry=REGISTRY)
 
 # There from the start, so that the first of its kind is seen as one more.

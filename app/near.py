@@ -1,6 +1,7 @@
 """Who is on this machine: pages for its operator are for nobody else."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
 _ADDRESSES = ("127.0.0.1", "::1", "")
@@ -20,3 +21,11 @@ def is_near(environ: Mapping[str, Any]) -> bool:
     host = str(environ.get("HTTP_HOST", "localhost"))
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
     return environ.get("REMOTE_ADDR", "") in _ADDRESSES and name.lower() in _NAMES
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether ``host``, a name or an address of a URL, is this machine for itself."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

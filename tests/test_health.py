@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.actors import Account
 from tests.cache_servers import redis_server
+from tests.figures import figures
 from tests.servers import free_port, wait_for
 
 Open = Callable[..., Account]
@@ -27,6 +28,17 @@ def test_all_is_well(account: Open) -> None:
     assert (client.get("/healthz").status_code, client.get("/healthz").text) == (200, "ok\n")
     assert ready(client) == (200, READY)
     assert client.get("/readyz").headers["Cache-Control"] == "no-store"
+
+
+def test_prometheus_is_told_the_same(account: Open) -> None:
+    url = f"mysql://wechat:secret@127.0.0.1:{free_port()}/wechat"
+    client = account({"*": print}, WECHAT_DATABASE_URL=url).client
+    told = figures(client.get("/metrics").text)
+    assert {what: told["wechat_ready", what] for what in ("cache", "database", "handlers")} == {
+        "cache": 1,
+        "database": 0,
+        "handlers": 1,
+    }
 
 
 def test_without_a_row_it_is_not_ready(account: Open) -> None:

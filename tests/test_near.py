@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.near import is_near
+from app.near import is_near, is_this_machine
 from tests.actors import Account
 
 HERE = {"REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "127.0.0.1:8111"}
@@ -37,6 +37,16 @@ def test_what_comes_from_elsewhere_or_was_passed_on_is_not(said: dict[str, str])
 
 def test_nginx_may_let_somebody_in() -> None:
     assert is_near({"REMOTE_ADDR": "10.0.0.5", "HTTP_HOST": "wx.example.com", "IS_NEAR": "1"})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_these_hosts_are_this_machine_for_itself(host: str) -> None:
+    assert is_this_machine(host)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "localhost.example.com", "127.0.0.1.nip.io", ""])
+def test_these_are_not(host: str) -> None:
+    assert not is_this_machine(host)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/sandbox/api/cgi-bin/menu/get"])

@@ -17,6 +17,7 @@ from app import metrics
 from app.api.pauses import Pauses
 from app.config import WECHAT_API_BASE_URL
 from app.errors import ApiError
+from app.near import is_this_machine
 
 # To connect, and to wait for an answer.
 _TIMEOUT_SECONDS = (3.0, 5.0)
@@ -27,7 +28,6 @@ _PAUSES_SECONDS = (0.3, 1.0)
 _IS_READ = re.compile(r"/(batch)?get\w*$|/(stable_token|trymatch|query\w*)$")
 _REPEATABLE = ("/cgi-bin/menu/create",)
 _NOT_REPEATABLE = ("/sns/oauth2/access_token",)  # a code is used once
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _CONNECTIONS = 100
 _IDLE_SECONDS = 5.0
 _RID = re.compile(r"rid: ?([\w-]+)")
@@ -63,7 +63,9 @@ class Calls:
         self.http = requests.Session()
         self.http.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
         self.http.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
-        self.http.trust_env = urlsplit(base_url).hostname not in _LOCAL  # no proxy between two on one machine
+        self.http.trust_env = not is_this_machine(
+            urlsplit(base_url).hostname or ""
+        )  # no proxy between two on one machine
         self.http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._used_at = 0.0
 

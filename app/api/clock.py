@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import requests
 
 from app.errors import ApiError
+from app.near import is_this_machine
 
 _TIMEOUT_SECONDS = (3.0, 5.0)
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def skew_seconds(url: str) -> float:
@@ -20,7 +20,7 @@ def skew_seconds(url: str) -> float:
     started, host = time.time(), urlsplit(url).hostname
     try:
         with requests.Session() as http:
-            http.trust_env = host not in _LOCAL  # no proxy between two on one machine
+            http.trust_env = not is_this_machine(host or "")  # no proxy between two on one machine
             answer = http.head(url, timeout=_TIMEOUT_SECONDS, allow_redirects=False)
         date = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except requests.RequestException as error:

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from app import place
 from app.api.client import Client
 from app.api.menu_form import normalised
 from app.api.menu_rules import check
@@ -72,9 +73,8 @@ def push(
     finally:
         end_push(revision, pushed=is_pushed)
         if is_pushed is None:
-            logger.warning(
-                "WeChat may have taken a part: flask wechat menu diff shows it, and the next push is made anew"
-            )
+            diff = place.command("wechat menu diff")
+            logger.warning("WeChat may have taken a part: %s shows it, and the next push is made anew", diff)
     return revision, True
 
 
@@ -82,7 +82,7 @@ def rollback(client: Client, appid: str, number: int, author: str) -> tuple[Menu
     """Push what revision ``number`` holds, as a new revision. Raises BadMenu where there is none; see ``push``."""
     revision = find_revision(appid, number)
     if revision is None:
-        raise BadMenu(f"there is no revision {number}; flask wechat menu history lists them")
+        raise BadMenu(f"there is no revision {number}; {place.command('wechat menu history')} lists them")
     return push(client, appid, json.loads(revision.content), author, f"rollback to {number}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
+from app import place
 from app.api import get_api, menu
 from app.api.menu_form import normalised
 from app.api.menu_rules import check
@@ -68,7 +69,9 @@ def pull(file: Path, force: bool) -> None:
             click.echo(text, nl=False)
             return
         if file.exists() and not force and normalised(_read(file)) != found:
-            raise BadMenu(f"{file} holds another menu; --force writes over it (flask wechat menu diff {file})")
+            raise BadMenu(
+                f"{file} holds another menu; --force writes over it ({place.command('wechat menu diff')} {file})"
+            )
         file.write_text(text, encoding="utf-8")
         click.echo(f"wrote {file}")
 
@@ -124,7 +127,9 @@ def delete(yes: bool) -> None:
 
 def _read(file: Path) -> Any:
     if not file.exists():
-        raise BadMenu(f"{file}: no such file; docs/menus.md shows one, and flask wechat menu pull writes one")
+        raise BadMenu(
+            f"{file}: no such file; docs/menus.md shows one, and {place.command('wechat menu pull')} writes one"
+        )
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 
+from app import place
 from app.api import create_qrcode, get_api, qrcodes
 from app.cli import plain_errors
 from app.store.qrcodes import codes, find_living
@@ -83,7 +84,9 @@ def _scene(scene: str, is_int: bool) -> int | str:
 def _found(scene: str, is_int: bool) -> qrcodes.QrCode:
     row = find_living(get_api().settings.account, "int" if is_int else "str", str(_scene(scene, is_int)))
     if row is None:
-        raise ValueError(f"there is no code for {scene!r}; flask wechat qrcode list shows all, create makes one")
+        raise ValueError(
+            f"there is no code for {scene!r}; {place.command('wechat qrcode list')} shows all, create makes one"
+        )
     return qrcodes.as_code(row)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app import place
 from app.callback.dispatch import Table
 from app.config import Settings
 from app.doctor.account import check_account
@@ -29,7 +30,9 @@ def examine(settings: Settings, table: Table, url: str = "", nginx: Path = NGINX
         site, path = of_nginx(nginx, settings.path, url)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        yield warning("nginx", f"not looked at: {nginx}: {reason}", "flask wechat doctor --nginx FILE, or as root")
+        yield warning(
+            "nginx", f"not looked at: {nginx}: {reason}", f"{place.command('wechat doctor')} --nginx FILE, or as root"
+        )
     if site and (site.locations or not settings.sandbox):
         yield from check_nginx(site, nginx, path)
     yield from check_uwsgi(run_folder(site), site)

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+from app import place
 from app.api import get_client
 from app.api.callers import Network, api_addresses, push_addresses, short
 from app.api.client import Client
@@ -70,7 +71,7 @@ def _capabilities(settings: Settings, client: Client) -> Findings:
 
 def _refused(name: str, error: ApiError, settings: Settings) -> Finding:
     if error.errcode not in _NOT_ALLOWED:
-        return warning(name, str(error), todo("", error) or "flask wechat doctor again in a while")
+        return warning(name, str(error), todo("", error) or f"{place.command('wechat doctor')} again in a while")
     if name == "customer service" and settings.late_reply == "customer_service":
         found = "the account may not (48001), and WECHAT_LATE_REPLY=customer_service sends late answers so"
         return wrong(name, found, "WECHAT_LATE_REPLY=auto")
@@ -108,9 +109,8 @@ def _addresses(client: Client, allowed: list[Network] | None) -> Findings:
     missing = [short(one) for one in pushing if not any(_holds(network, one) for network in allowed)]
     if missing:
         found = f"nginx refuses {len(missing)} of WeChat's addresses: {', '.join(missing[:5])}"
-        yield wrong(
-            "callers", found, "flask wechat ips --format nginx, into the file that nginx includes; then reload it"
-        )
+        refresh = f"{place.command('wechat ips --format nginx')}, into the file that nginx includes; then reload it"
+        yield wrong("callers", found, refresh)
     else:
         yield ok("callers", f"nginx lets in {len(allowed)} addresses and networks, all of WeChat's among them")
 

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from app.backends import Opened, open_memcached, open_redis
 from app.config import Settings
 from app.doctor.finding import Finding, Findings, ok, warning, wrong
+from app.near import is_this_machine
 
 # A message asks it some six times, one after another.
 _SLOW_SECONDS = 0.02
-_HERE = ("localhost", "127.0.0.1", "::1", "")
 _START_IT = "start it, or correct WECHAT_CACHE_URL: meanwhile messages may be handled twice, and late answers are lost"
 
 
@@ -87,4 +87,4 @@ def _redis(opened: Opened) -> Findings:
 
 def _is_local(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.scheme == "unix" or ("," not in parts.netloc and parts.hostname in _HERE)
+    return parts.scheme == "unix" or ("," not in parts.netloc and is_this_machine(parts.hostname or "localhost"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from app import place
 from app.config import Settings
 from app.doctor.finding import Findings, ok, warning, wrong
 from app.errors import StoreError
@@ -25,7 +26,7 @@ def check_database(settings: Settings, machines: int, mounts: Path = Path("/proc
         return
     if current != newest:
         found = f"{kind} is at revision {current or 'none'}, and this version needs {newest}"
-        yield wrong("database", found, "flask db upgrade")
+        yield wrong("database", found, place.command("db upgrade"))
         return
     try:
         with transaction() as session:  # takes the lock that a write takes, and changes nothing

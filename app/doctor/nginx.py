@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from app import place
 from app.api.callers import Network
 from app.doctor.finding import Findings, ok, warning, wrong
 from app.doctor.nginx_files import Block, Directive, read_files, seconds, size_bytes
@@ -151,7 +152,8 @@ def check_nginx(site: Site, file: Path, path: str) -> Findings:
     """Yield what nginx does with the callback, and what of that cannot go well."""
     if not site.locations and site.is_older:
         found = f"{path} is the service's: nginx passes /wechat8011 or the like on to it (docs/accounts.md)"
-        yield warning("nginx", found, "flask wechat doctor --url http://YOUR-ADDRESS/wechat8011, with its own port")
+        todo = f"{place.command('wechat doctor')} --url http://YOUR-ADDRESS/wechat8011, with its own port"
+        yield warning("nginx", found, todo)
         return
     if not site.locations:
         found = f"no location of {file} passes {path} to uWSGI"

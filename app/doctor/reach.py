@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 
 import requests
 
+from app import place
 from app.api.clock import skew_seconds
 from app.callback.signature import sign
 from app.config import Settings
 from app.doctor.finding import Finding, Findings, ok, warning, wrong
 from app.errors import ApiError
+from app.near import is_this_machine
 
 _TIMEOUT_SECONDS = (3.0, 5.0)
 _SKEW_SECONDS = 2.0
@@ -34,7 +36,7 @@ _ADVICE = {
     405: ("405: something else answers at this path", "look which server is behind this address"),
     413: ("413: too large", "client_max_body_size 64k in nginx"),
     500: ("500: this is not the service, which never says so", "look which server is behind this address"),
-    502: ("502: nginx finds no uWSGI, or may not use its socket", "is it running? systemctl status 'wechat@*'"),
+    502: ("502: nginx finds no uWSGI, or may not use its socket", "is it running? {status}"),
     503: ("503: too many at once, or maintenance", "look for 503 in /var/log/nginx/wechat.log, and at limit_conn"),
     504: ("504: the service did not answer in time", "is a thread free? See the lines about uWSGI"),
 }
@@ -50,7 +52,7 @@ class _Answer(NamedTuple):
 def check_reach(settings: Settings, url: str) -> Findings:
     """Yield who can reach the callback at ``url``, which is asked for a few answers; no handler runs."""
     if not url:
-        todo = "flask wechat doctor --url http://YOUR-ADDRESS" + settings.path
+        todo = f"{place.command('wechat doctor')} --url http://YOUR-ADDRESS{settings.path}"
         yield warning("reach", "not asked: WECHAT_PUBLIC_URL is not set", todo)
         return
     yield from _address(settings, url)
@@ -69,6 +71,9 @@ def check_reach(settings: Settings, url: str) -> Findings:
 
 def check_clock(settings: Settings, url: str) -> Findings:
     """Yield how far the clocks are apart, this one and WeChat's; or that of ``url``, which may be another machine."""
+    if settings.sandbox:
+        yield ok("clock", "this machine's own: WeChat is played locally")
+        return
     for server in filter(None, (settings.api_base_url, url)):
         try:
             seconds = skew_seconds(server)
@@ -106,14 +111,7 @@ def _is_private(host: str) -> bool:
     try:
         return not ip_address(host).is_global
     except ValueError:
-        return host == "localhost"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return is_this_machine(host)
 
 
 def _signed(http: requests.Session, settings: Settings, url: str) -> Finding:
@@ -146,7 +144,8 @@ def _judged(answer: _Answer) -> tuple[str, str]:
     if status == 200:
         what = "a page of HTML" if "html" in answer.content_type else "something else than the echostr"
         return f"200 with {what}: this is not the service", "look which site of nginx, or of the provider, answers"
-    return _ADVICE.get(status, (f"status {status}", "look which server is behind this address"))
+    found, todo = _ADVICE.get(status, (f"status {status}", "look which server is behind this address"))
+    return found, todo.format(status=place.status())
 
 
 def _unsigned(http: requests.Session, url: str) -> Finding:
@@ -170,7 +169,7 @@ def _inner_pages(http: requests.Session, url: str, path: str) -> Findings:
     seen = [page for page in pages if _ask(http, "GET", page, headers=_PASSED_ON).status == 200]
     # A proxy that neither says for whom it asks, nor by which name, lets the service take all for this machine. Where
     # the address is one of this machine alone, it is this machine that asks.
-    if not seen and not _is_loopback(urlsplit(url).hostname or ""):
+    if not seen and not is_this_machine(urlsplit(url).hostname or ""):
         todo += ", or proxy_set_header X-Forwarded-For $remote_addr; in those that pass it on"
         seen = [page for page in pages if _ask(http, "GET", page).status == 200]
     if seen:

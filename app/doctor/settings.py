@@ -3,6 +3,7 @@
 import json
 import secrets
 
+from app import place
 from app.api.menu_rules import check as check_menu_rules
 from app.callback.dispatch import Table
 from app.callback.seal import Seal
@@ -17,8 +18,9 @@ _GOOD_TOKEN_CHARACTERS = 16
 
 def explain(error: ConfigError) -> Findings:
     """Yield what keeps the service from starting."""
+    todo = f"correct it in {place.settings_file()} or in the environment; the rest is looked at after that"
     for problem in error.problems or (str(error),):
-        yield wrong("settings", problem, "correct it in .env or in the environment; the rest is looked at after that")
+        yield wrong("settings", problem, todo)
 
 
 def check_settings(settings: Settings) -> Findings:

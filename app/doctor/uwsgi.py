@@ -11,6 +11,7 @@ from pathlib import Path
 from stat import S_ISSOCK
 from typing import Any, NamedTuple
 
+from app import place
 from app.doctor.finding import Finding, Findings, ok, warning, wrong
 from app.doctor.nginx import Site
 
@@ -21,7 +22,6 @@ _TIMEOUT_SECONDS = 3.0
 # Besides a thread's own and its connection's: modules, the log, the database, Redis.
 _FILES_BESIDE = 200
 _CGROUP = Path("/sys/fs/cgroup")
-_RESTART = "then restart the service"
 
 
 class Running(NamedTuple):
@@ -47,7 +47,7 @@ def check_uwsgi(folder: Path, site: Site | None, ini: Path = INI_FILE, accounts:
         running = _running(stats)
     except (OSError, ValueError, KeyError) as error:
         found = f"{stats} does not answer ({type(error).__name__}): it does not run, or this user may not ask"
-        yield warning("uWSGI", found, "start it: systemctl status 'wechat@*'; else ask again as root")
+        yield warning("uWSGI", found, f"start it: {place.status()}; else ask again as root")
         return
     yield from _check_running(running)
     yield from _check_limits(running, site)
@@ -64,10 +64,10 @@ def _check_ini(ini: Path, of_account: Path) -> Findings:
     problems = []
     if "harakiri" in options:
         found = "harakiri kills all conversations of a worker, and is no deadline: any later request resets it"
-        problems.append(wrong("uwsgi.ini", found, f"remove it, {_RESTART}"))
+        problems.append(wrong("uwsgi.ini", found, f"remove it; then {place.restart()}"))
     if "touch-chain-reload" not in options or "lazy-apps" not in options:
         found = "without touch-chain-reload and lazy-apps a new version is a restart, which forgets what was answered"
-        problems.append(warning("uwsgi.ini", found, f"take both from the shipped {ini.name}, {_RESTART}"))
+        problems.append(warning("uwsgi.ini", found, f"take both from the shipped {ini.name}; then {place.restart()}"))
     listen, most = (
         int(re.sub(r"\D.*", "", options.get("listen", "")) or "100"),
         int(Path("/proc/sys/net/core/somaxconn").read_text()),
@@ -99,7 +99,7 @@ def _check_running(running: Running) -> Findings:
     without = [str(worker["id"]) for worker in workers if not worker["apps"]]
     if without or not workers:
         found = f"uWSGI {said['version']} runs without the application in worker {', '.join(without) or '1'}"
-        yield wrong("uWSGI", found, "its log says why; flask wechat handlers shows it, too")
+        yield wrong("uWSGI", found, f"its log says why; {place.command('wechat handlers')} shows it, too")
     else:
         yield ok("uWSGI", f"{said['version']}, {len(workers)} processes, {running.threads} threads")
     if said["listen_queue"] or said["listen_queue_errors"]:
@@ -118,11 +118,12 @@ def _check_limits(running: Running, site: Site | None) -> Findings:
     files, needed = _open_files(pid), 2 * running.threads_a_process + _FILES_BESIDE
     if files and files < needed:
         found = f"a process may open {files} files, and {running.threads_a_process} threads want {needed}"
-        yield warning("uWSGI limits", found, f"LimitNOFILE={needed} in the unit and max-fd in the ini, {_RESTART}")
+        option = place.unit_option(f"LimitNOFILE={needed}")
+        yield warning("uWSGI limits", found, f"{option}, and max-fd in {place.size_file()}; then {place.restart()}")
     tasks = _most_tasks(pid)
     if tasks and tasks < 2 * running.threads:
         found = f"the unit may have {tasks} threads, and {running.threads} are there before any handler makes one"
-        yield warning("uWSGI limits", found, f"TasksMax=infinity in the unit, {_RESTART}")
+        yield warning("uWSGI limits", found, f"{place.unit_option('TasksMax=infinity')}; then {place.restart()}")
     if site and site.locations and site.connections < 2 * running.threads:
         found = f"nginx takes {site.connections} connections; {running.threads} conversations take two each"
         todo = "worker_connections 8192 and worker_rlimit_nofile 16384, as in nginx/nginx.conf"
@@ -151,18 +152,18 @@ def _check_socket(names: list[str], site: Site | None) -> Findings:
     path = next((Path(name) for name in names if name.startswith("/")), None)
     path = next(iter(site.sockets), path) if site else path
     if path is None:
-        yield ok("socket", f"none, but {', '.join(names)}")
+        yield ok("socket", f"none: uWSGI listens on {', '.join(names)}")
         return
     try:
         status = path.stat()
     except OSError as error:
-        yield wrong("socket", f"{path}: {error.strerror}", f"uWSGI makes it when it starts, {_RESTART}")
+        yield wrong("socket", f"{path}: {error.strerror}", f"uWSGI makes it when it starts; then {place.restart()}")
         return
     if not S_ISSOCK(status.st_mode):
-        yield wrong("socket", f"{path} is no socket", f"remove it, {_RESTART}")
+        yield wrong("socket", f"{path} is no socket", f"remove it; then {place.restart()}")
     elif status.st_mode & 0o002:
         found = f"{path} can be written to by everybody on this machine, who can do more than send requests"
-        yield wrong("socket", found, f"chmod-socket = 660 in the ini, {_RESTART}")
+        yield wrong("socket", found, f"chmod-socket = 660 in {place.size_file()}; then {place.restart()}")
     elif site and site.locations:
         yield _reaching(path, site.user)
     else:

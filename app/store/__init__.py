@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from app import place
 from app.errors import ConfigError, Conflict, StoreError, Taken
 
 _DRIVERS = {
@@ -131,7 +132,7 @@ def retried(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
 def reason_of(error: SQLAlchemyError) -> str:
     """Return what went wrong and what to do, without the parameters, which are fans' data."""
     said = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-    missing = "; is it up to date? flask db upgrade" if _MISSING.search(said) else ""
+    missing = f"; is it up to date? {place.command('db upgrade')}" if _MISSING.search(said) else ""
     where = f" {db.engine.url.database}" if "unable to open" in said else ""
     return f"the database fails: {type(error).__name__}: {said}{where}{missing}"
 

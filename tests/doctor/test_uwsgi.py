@@ -162,4 +162,4 @@ def test_one_without_a_socket_serves_http_itself(tmp_path: Path) -> None:
     port = free_port()
     with uwsgi(tmp_path, environment(), port=port, replacements=SMALL):
         [line] = said(check_uwsgi(tmp_path / "run", None), "socket")
-    assert line == ("ok", f"none, but 127.0.0.1:{port} -> ")
+    assert line == ("ok", f"none: uWSGI listens on 127.0.0.1:{port} -> ")
