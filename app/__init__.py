@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 
 import log
-from app import cache, cli, config
+from app import cache, cli, config, place
 from app.api import open_api, send
 from app.callback import route
 from app.callback.dispatch import Table
@@ -38,7 +38,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     AppSecret; without, such an answer waits for the pickup word.
     Raises ConfigError for wrong settings or a wrong handler table.
     """
-    settings = settings or config.load(development=cli.in_shell())
+    settings = settings or config.load(development=cli.in_shell() and not place.installed_account())
     log.configure(settings.log_level, settings.log_format, settings.secrets)
     app = Flask(__name__, static_folder=None)
     app.config.update(settings.by_name())

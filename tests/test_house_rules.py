@@ -20,6 +20,7 @@ ORDER = {
     "checks": 0,
     "metrics": 0,
     "near": 0,
+    "place": 0,
     "config": 1,
     "backends": 1,
     "cache": 2,

@@ -1,5 +1,6 @@
 """The first installation, as root on a machine with systemd: what is there then, and who may see it."""
 
+import json
 import re
 import subprocess
 
@@ -58,6 +59,15 @@ def test_the_service_is_fenced_in(shop: Host) -> None:
         assert shop.run("bash", "-c", f"{inside} {command}").status != 0
     # 0 is safe, 10 is not. The page in docs/deploy.md names this figure.
     shop.sh("systemd-analyze security --no-pager --threshold=15 wechat@shop")
+
+
+def test_the_doctor_finds_nothing_wrong_and_names_commands_as_they_are_here(shop: Host) -> None:
+    done = shop.run("wechat", "shop", "doctor", "--json")
+    said = {line["name"]: line for line in json.loads(done.said[: done.said.rindex("]") + 1])}
+    assert [line for line in said.values() if line["status"] == "wrong"] == []
+    assert said["reach"]["todo"] == "sudo wechat shop doctor --url http://YOUR-ADDRESS/wechat/shop"
+    assert said["socket"]["status"] == said["uWSGI"]["status"] == said["database"]["status"] == "ok"
+    assert done.status == 1  # no public address is set, and messages are not sealed
 
 
 def test_what_the_account_can_write_is_never_loaded_as_code(shop: Host) -> None:

@@ -1,12 +1,13 @@
 """A second account beside the first, staged below a folder; and its end."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.deploy.conftest import Host
 from tests.deploy.machine import Done
-from tests.servers import wait_for
+from tests.servers import ROOT, wait_for
 
 STAGE = "/srv/share/stage"
 pytestmark = pytest.mark.timeout(600)
@@ -15,8 +16,8 @@ EARLIER = "WECHAT_TOKEN=tokenOfEarlier\nWECHAT_PATH=/wechat/school\n"
 
 @pytest.fixture(scope="module")
 def staged(host: Host, installed: Done) -> Host:
-    """School, staged with the users that the machine has, and with settings from an earlier time."""
-    host.sh(f"mkdir -p {STAGE}/etc/wechat; cp /etc/{{passwd,group,shadow,gshadow}} {STAGE}/etc/")
+    """School, staged with users of the stage's own, and with settings from an earlier time."""
+    host.sh(f"mkdir -p {STAGE}/etc/wechat")
     host.sh(f"printf '{EARLIER}' > {STAGE}/etc/wechat/school.env; chmod 600 {STAGE}/etc/wechat/school.env")
     before = left(host)
     done = host.make("install", "ACCOUNT=school", f"DESTDIR={STAGE}", WECHAT_TOKEN="anotherToken")
@@ -27,9 +28,12 @@ def staged(host: Host, installed: Done) -> Host:
 
 @pytest.fixture(scope="module")
 def school(staged: Host) -> Iterator[Host]:
-    """What was staged, put on the disk as a package would, and started."""
-    staged.sh(f"cp --archive --no-target-directory {STAGE} /; systemctl daemon-reload")
-    staged.sh("systemctl start wechat@school; systemctl reload nginx")
+    """What was staged, put on the disk as a package would, and started as docs/deploy.md says."""
+    staged.sh(
+        f"cd {STAGE}/etc; rm -f *passwd* *shadow* *group* .pwd.lock; cp --archive --no-target-directory {STAGE} /"
+    )
+    [commands] = re.findall(r"```sh\n(systemd-sysusers\n.*?)```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL)
+    assert staged.run("bash", "-euc", commands.replace("shop", "school")).status == 0
     yield staged
     staged.make("uninstall", "ACCOUNT=school", "PURGE=1")
 
