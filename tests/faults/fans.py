@@ -1,14 +1,16 @@
 """Fans who know what they must be answered with."""
 
+import functools
 import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from app.sandbox.phone import text_message
 from tests.load.wechat import Result, WeChat
+from tests.meanwhile import Meanwhile
 from tests.servers import wait_for
 
 HOLD_REPLY = "还在处理，稍后回复 1 查看结果"
@@ -63,20 +65,12 @@ def wrong(asked: Iterable[Asked]) -> list[tuple[str, Result]]:
     return [(one.expected, one.result) for one in asked if not one.is_right]
 
 
-class Crowd:
-    """Fans who come all along, while the context is entered; each asks for the next of ``what``, over and over."""
+class Crowd(Meanwhile):
+    """Fans who come all along; each asks for the next of ``what``, over and over. Who has asked is in ``asked``."""
 
     def __init__(self, wechat: WeChat, *what: str, per_second: float) -> None:
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._come, args=(wechat, itertools.cycle(what), per_second))
+        super().__init__(functools.partial(self._come, wechat, itertools.cycle(what), per_second))
         self.asked: list[Asked] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def wait_for(self, more: int) -> None:
         """Wait until so many more have asked."""
@@ -87,10 +81,5 @@ class Crowd:
     def openids(self) -> list[str]:
         return [one.openid for one in self.asked]
 
-    def stop(self) -> None:
-        """Let nobody else come; who has asked is in ``asked``."""
-        self._stop.set()
-        self._thread.join()
-
     def _come(self, wechat: WeChat, what: Iterable[str], per_second: float) -> None:
-        self.asked += ask_evenly(wechat, what, per_second, stop=self._stop)
+        self.asked += ask_evenly(wechat, what, per_second, stop=self.is_over)

@@ -1,14 +1,14 @@
 """The service under load: uWSGI from the shipped ini, behind nginx or alone, and the memory that it takes."""
 
 import re
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from tests.e2e.conftest import nginx_config
+from tests.meanwhile import Meanwhile
 from tests.servers import Server, free_port, listens, program, uwsgi
 
 _SAMPLE_SECONDS = 1.0
@@ -55,30 +55,21 @@ def footprint(pid: int) -> Footprint:
     return Footprint(sum(map(pss_mb, members)), files, sum(map(threads_of, members)))
 
 
-class Memory:
+class Memory(Meanwhile):
     """Watches the memory of a process and all its descendants while the context is entered; ``peak_mb`` in MB of Pss.
 
     Pss counts a page that n processes share as 1/n of it in each, so that the sum is what they take together.
     """
 
     def __init__(self, pid: int) -> None:
+        super().__init__(self._watch)
         self.peak_mb = 0.0
         self._pid = pid
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _watch(self) -> None:
         while True:
             self.peak_mb = max(self.peak_mb, sum(map(pss_mb, family(self._pid))))
-            if self._stop.wait(_SAMPLE_SECONDS):
+            if self.is_over.wait(_SAMPLE_SECONDS):
                 return
 
 

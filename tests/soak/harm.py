@@ -10,36 +10,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
 
 from tests.faults.redis_server import RedisServer
 from tests.faults.service import Run, Service
 from tests.load.site import family
+from tests.meanwhile import Meanwhile
 from tests.wechat_server import WeChatServer
 
 _AWAY_SECONDS = 2.0
 Fault = Callable[[], None]
 
 
-class Harm:
+class Harm(Meanwhile):
     """Does harm every ``apart_seconds`` while the context is entered; workers are recycled until ``settle``."""
 
     def __init__(self, service: Service, redis: RedisServer, server: WeChatServer, apart_seconds: float) -> None:
+        super().__init__(self._go_on)
         self._service, self._redis, self._server = service, redis, server
         self._apart_seconds = apart_seconds
         self.cache_is_away = threading.Event()
-        self._stop, self._settled = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
+        self._settled = threading.Event()
         self._killed: list[tuple[int, float]] = []
         self.done: list[str] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def settle(self) -> None:
         """Kill and replace no worker any more."""
@@ -78,13 +70,13 @@ class Harm:
     def redis_says_nothing(self) -> None:
         with self._cache_away():
             self._redis.pause()
-            self._stop.wait(_AWAY_SECONDS)
+            self.is_over.wait(_AWAY_SECONDS)
             self._redis.resume()
 
     def redis_dies(self) -> None:
         with self._cache_away():
             self._redis.kill()
-            self._stop.wait(_AWAY_SECONDS)
+            self.is_over.wait(_AWAY_SECONDS)
             self._redis.start_again()
 
     def revoke_the_token(self) -> None:
@@ -99,7 +91,7 @@ class Harm:
     def lock_the_database(self) -> None:
         with closing(sqlite3.connect(self._service.folder / "instance" / "wechat.db", timeout=10)) as connection:
             connection.execute("BEGIN EXCLUSIVE")
-            self._stop.wait(_AWAY_SECONDS)
+            self.is_over.wait(_AWAY_SECONDS)
 
     def reload_nginx(self) -> None:
         pid = self._service.folder / "nginx.pid"
@@ -109,12 +101,12 @@ class Harm:
     def _cache_away(self) -> Iterator[None]:
         self.cache_is_away.set()
         yield
-        self._stop.wait(_AWAY_SECONDS)  # workers try it again once a second
+        self.is_over.wait(_AWAY_SECONDS)  # workers try it again once a second
         self.cache_is_away.clear()
 
     def _go_on(self) -> None:
         for number in itertools.count():
-            if self._stop.wait(self._apart_seconds):
+            if self.is_over.wait(self._apart_seconds):
                 return
             fault = self.faults[number % len(self.faults)]
             fault()

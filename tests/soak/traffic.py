@@ -1,18 +1,20 @@
 """What fans and others do all along, and what became of it."""
 
+import functools
 import itertools
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import requests
 
 from app.callback.signature import sign
 from app.sandbox.phone import Phone, event_message, text_message
 from tests.load.wechat import Result, WeChat
+from tests.meanwhile import Meanwhile
 from tests.servers import TOKEN
 from tests.wechat_server import WeChatServer
 
@@ -59,30 +61,19 @@ class Verdict(NamedTuple):
     refused: int
 
 
-class Fans:
+class Fans(Meanwhile):
     """They come while the context is entered: every second message is sealed, and some are delivered twice at once."""
 
     def __init__(self, wechats: Sequence[WeChat], server: WeChatServer) -> None:
+        super().__init__(*(functools.partial(self._come, kind) for kind in KINDS))
         self._wechats = itertools.cycle(wechats)
         self._server = server
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._come, args=(kind,)) for kind in KINDS]
         self.said: list[Said] = []
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def _come(self, kind: Kind) -> None:
         started = time.monotonic()
         for number in itertools.count():
-            if self._stop.wait(max(0.0, started + number / kind.per_second - time.monotonic())):
+            if self.is_over.wait(max(0.0, started + number / kind.per_second - time.monotonic())):
                 return
             self._say(kind, f"o{kind.name[:4].title()}Fan{number:020}")
 
@@ -99,28 +90,19 @@ class Fans:
             self.said.append(Said(kind, fan, wechat.send(fan, message)))
 
 
-class Others:
+class Others(Meanwhile):
     """They forge, capture and look at the figures while the context is entered; ``taken`` is what passed."""
 
     def __init__(self, url: str, cache_is_away: threading.Event) -> None:
+        super().__init__(self._come)
         self._url = url
         self._cache_is_away = cache_is_away
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._come)
         self.refused = self.looked = 0
         self.taken: Counter[int] = Counter()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
     def _come(self) -> None:
         with requests.Session() as http, Phone("", TOKEN, "oFanWhoIsOverheard0000000000") as phone:
-            while not self._stop.wait(0.2):
+            while not self.is_over.wait(0.2):
                 query, body = phone.envelope(text_message("oFanWhoIsOverheard0000000000", "quick overheard"))
                 self._post(http, query | {"signature": sign("anotherToken", query["timestamp"], query["nonce"])}, body)
                 # Without the cache nobody knows which signatures have been used.
