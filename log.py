@@ -15,7 +15,9 @@ from typing import Any
 _STDERR = 2
 _MASK = "***"
 _PLAIN_VALUE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
-_SECRET_PARAMETER = re.compile(r"([?&](?:\w*token|\w*secret|\w*signature|openid|ticket|code|echostr)=)[^&\s\"']+")
+_SECRET_PARAMETER = re.compile(
+    r"([?&](?:\w*token|\w*secret|\w*password|\w*signature|openid|ticket|code|echostr)=)[^&\s\"']+"
+)
 _NAME = "wechat"
 _FOLLOW_SECONDS = 1.0
 

@@ -145,7 +145,10 @@ def open_redis(url: str) -> Opened:
 
 
 def _sentinel(url: str, options: dict[str, Any]) -> Any:
-    """Return a client for ``redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE[/DATABASE]``."""
+    """Return a client for ``redis+sentinel://[USER:PASSWORD@]HOST:PORT,HOST:PORT/SERVICE[/DATABASE]``.
+
+    Where the sentinels want a password themselves: ``?sentinel_password=PASSWORD`` (and ``sentinel_username``).
+    """
     parts = urlsplit(url)
     account, _, hosts = parts.netloc.rpartition("@")
     service, _, database = parts.path.strip("/").partition("/")
@@ -154,8 +157,9 @@ def _sentinel(url: str, options: dict[str, Any]) -> Any:
     given["ssl"] = "connection_class" in given
     for name in ("host", "connection_class"):
         given.pop(name, None)
+    own = {name: given.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     # Asked as Redis is: without these options, sentinels that are down would hold a message for 15 seconds.
-    asked = {name: value for name, value in given.items() if name not in ("username", "password", "db")}
+    asked = {name: value for name, value in given.items() if name != "db"} | own
     sentinels = [_host_and_port(host, 26379) for host in hosts.split(",")]
     return import_module("redis.sentinel").Sentinel(sentinels, sentinel_kwargs=asked).master_for(service, **given)
 

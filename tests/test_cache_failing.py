@@ -207,3 +207,17 @@ def test_sentinels_that_are_down_hold_nobody(tmp_path: Path, lines: Lines) -> No
             sentinel.kill()
             master.kill()
             assert calls_that_wait(cache, 50) == 0
+
+
+def test_sentinels_that_want_a_password_get_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    of_sentinel = ("--requirepass", "ofTheSentinel")
+    with (
+        redis_server(tmp_path) as master,
+        sentinel_server(tmp_path, master.port, *of_sentinel) as sentinel,
+    ):
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/mymaster"
+        with connected(f"{url}?sentinel_password=ofTheSentinel") as cache:
+            assert cache.set(KEY, "1", 60)
+        with connected(url) as cache:
+            assert not cache.set(KEY, "1", 60)
+    assert "ofTheSentinel" not in caplog.text

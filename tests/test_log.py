@@ -60,12 +60,13 @@ def test_the_line_of_a_message_is_not_written_above_info(capfd: pytest.CaptureFi
 def test_secrets_are_masked_wherever_they_stand(capfd: pytest.CaptureFixture[str], log_format: str) -> None:
     log.configure("INFO", log_format, SECRETS)
     try:
-        raise ValueError(f"https://x/?access_token=AT1&secret=S1&signature=G1&openid=O1 {SECRETS[1]}")
+        query = "access_token=AT1&secret=S1&sentinel_password=P1&signature=G1&openid=O1"
+        raise ValueError(f"https://x/?{query} {SECRETS[1]}")
     except ValueError:
         logger.exception("the token is %s", SECRETS[0], extra={"fields": {"reason": f"<{SECRETS[0]}>"}})
     text = written(capfd)
-    assert not any(secret in text for secret in (*SECRETS, "AT1", "S1", "G1", "O1"))
-    assert text.count("***") >= 6
+    assert not any(secret in text for secret in (*SECRETS, "AT1", "S1", "P1", "G1", "O1"))
+    assert text.count("***") >= 7
     assert "ValueError" in text
 
 

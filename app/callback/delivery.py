@@ -29,6 +29,7 @@ ANSWER_SECONDS = 4.5
 """A delivery answers within this time of its arrival, so that the answer reaches WeChat before it hangs up."""
 # A little longer than WeChat waits: it must have hung up, or it would take our silence for the answer.
 _GONE_SECONDS = 5.5
+_SAID_BEFORE_SECONDS = 1.5
 # An answer that is ready while no delivery is there waits so long for the next one.
 _NEXT_DELIVERY_SECONDS = 6
 # Who took over a message that kills its process must be known for longer than all of them together take to die.
@@ -56,7 +57,7 @@ class _Delivery(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """A handler's run in this process: since when, and until when deliveries will see to it, seconds since 1970."""
+    """A handler's run in this process: since when, and until when more than one delivery is left, both since 1970."""
 
     since: float
     awaited_until: float
@@ -96,7 +97,7 @@ class Rendezvous:
         return 1 if self._cache.claim(key, claim, self._keep_seconds) == claim else self._count(key, claim)
 
     def unawaited(self) -> dict[str, Any]:
-        """Return the fields, by key, of the messages whose handlers run here though no delivery is still to come."""
+        """Return the fields, by key, of the messages whose handlers run here and for which one delivery may be left."""
         now, running = time.time(), list(self._running.items())
         return {key: one.message.fields for key, one in running if one.awaited_until <= now}
 
@@ -139,13 +140,12 @@ class Rendezvous:
 
     def _run(self, delivery: _Delivery, run: Run) -> Answer:
         now = time.time()
-        # The last delivery finds out in two seconds that this process is dead, or it is too late.
-        awaited_seconds = 0 if delivery.is_last else DELIVERY_SECONDS * (self._deliveries - 1) + 2
+        # The last delivery may come to this process and die with it: wards.py must have said so before, once a second.
+        awaited_seconds = 0 if delivery.is_last else DELIVERY_SECONDS * (self._deliveries - 1) - _SAID_BEFORE_SECONDS
         self._running[delivery.key] = _Running(now, now + awaited_seconds, delivery.message)
         if not delivery.is_last:
             return self._own(delivery, run)
-        # The last delivery must be answered in time: the handler goes on beside it. With the request's context, for
-        # Flask's current_app; not a daemon, so that a graceful stop waits for it.
+        # The last delivery must be answered in time: the handler goes on beside it, and a graceful stop waits for it.
         in_context = contextvars.copy_context().run
         thread = threading.Thread(target=in_context, args=(self._own, delivery, run), name="handler", daemon=False)
         try:

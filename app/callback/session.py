@@ -11,7 +11,7 @@ class Session:
 
     def __init__(self, cache: Cache, openid: str, expire_seconds: int) -> None:
         self._cache = cache
-        self._openid = openid
+        self._key = cache.key("session", openid)
         self._expire_seconds = expire_seconds
         self._data: dict[str, Any] | None = None
         self._before = "{}"
@@ -20,7 +20,7 @@ class Session:
     def data(self) -> dict[str, Any]:
         """The dict, read from the cache the first time."""
         if self._data is None:
-            self._before = self._cache.get(self._key()) or self._before
+            self._before = self._cache.get(self._key) or self._before
             self._data = json.loads(self._before)
         return self._data
 
@@ -32,14 +32,11 @@ class Session:
         if self._data is None or (after := to_json(self._data)) == self._before:
             return
         if self._data:
-            self._cache.set(self._key(), after, self._expire_seconds)
+            self._cache.set(self._key, after, self._expire_seconds)
         else:
             self.delete()
 
     def delete(self) -> None:
         """Forget the fan."""
         self._data = None
-        self._cache.delete(self._key())
-
-    def _key(self) -> str:
-        return self._cache.key("session", self._openid)
+        self._cache.delete(self._key)

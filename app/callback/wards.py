@@ -1,15 +1,14 @@
-"""What a process leaves behind that dies after the last delivery of a message: another one brings it to its end.
+"""What a process leaves behind that dies with the last delivery of a message, or after it: another one ends it.
 
 What the cache holds for that:
 
     process all          the names of all processes, each of which puts itself there
-    process NAME wards   the keys of messages whose handlers run in NAME though no delivery is still to come
+    process NAME wards   the keys of messages whose handlers run in NAME, with one delivery left at most
     KEY:ward             the fields of such a message, signed: who writes to the cache must not make up messages
 """
 
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from typing import Any
 from itsdangerous import BadSignature, Signer
 
 from app.cache import Cache, to_json
-from app.callback.watch import Sightings, Watch
+from app.callback.watch import FORKS, Sightings, Watch
 
 Fields = dict[str, Any]
 _LOOK_SECONDS = 1.0
@@ -56,17 +55,17 @@ class Wards:
         self._looks = 0
         self._sightings = Sightings(_LOOKS_WITHOUT_BEAT if cache.shared else 0)
         self._lock = threading.Lock()
-        self._pid = 0
+        self._started_after = -1
 
     def start(self) -> None:
         """Look after them from now on, in this process; no matter how often it is called."""
-        if self._pid == os.getpid() or not (self._cache.shared or "uwsgi" in sys.modules):
+        if self._started_after == FORKS.count or not (self._cache.shared or "uwsgi" in sys.modules):
             return
         with self._lock:
-            if self._pid != os.getpid():
+            if self._started_after != FORKS.count:
                 try:
                     threading.Thread(target=self._loop, name="wards", daemon=True).start()
-                    self._pid = os.getpid()
+                    self._started_after = FORKS.count
                 except RuntimeError as error:  # the next message tries again
                     logger.error("%s: TasksMax or the memory is too small for the threads", error)
 

@@ -20,6 +20,20 @@ _BEAT_KEPT_SECONDS = 60
 _LOOKS_WITHOUT_BEAT = 20
 
 
+class _Forks:
+    """Counts the forks that led to this process: threads that were started before one are not here."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        os.register_at_fork(after_in_child=self._note)
+
+    def _note(self) -> None:
+        self.count += 1
+
+
+FORKS = _Forks()
+
+
 class Sightings:
     """Tells who has died: whose beat has been the same at ``looks`` looks, one after another."""
 
@@ -64,12 +78,12 @@ class Watch:
         self._waiting: dict[str, list[_Waiter]] = {}
         self._foreign_wait = threading.Event()
         self._sightings = Sightings(_LOOKS_WITHOUT_BEAT)
-        self._pid = 0
+        self._started_after = -1
         self._me = ""
 
     def me(self) -> str:
         """Return this process's name among all in the cache; the first call starts its beat."""
-        if self._pid != os.getpid():
+        if self._started_after != FORKS.count:
             self._start()
         return self._me
 
@@ -113,10 +127,10 @@ class Watch:
 
     def _start(self) -> None:
         with self._lock:
-            if self._pid == os.getpid():
+            if self._started_after == FORKS.count:
                 return
             self._me, self._waiting = secrets.token_hex(6), {}
-            self._pid = os.getpid()
+            self._started_after = FORKS.count
         if self._cache.shared:
             try:
                 threading.Thread(target=self._loop, name="watch", daemon=True).start()

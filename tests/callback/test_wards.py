@@ -179,5 +179,5 @@ def test_it_looks_by_itself_only_where_other_processes_can_be(cache: Cache) -> N
     cache.shared = False
     alone = Process(cache, "alone")
     alone.wards.start()
-    assert alone.wards._pid == 0
+    assert alone.wards._started_after == -1
     assert cache.get(cache.key("process", "all")) is None

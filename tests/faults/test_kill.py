@@ -2,11 +2,13 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
+from app.callback.delivery import DELIVERY_SECONDS
 from tests.faults.fans import ask, wrong
 from tests.faults.service import Service
 from tests.load.customer_service import CustomerService
@@ -17,6 +19,7 @@ FANS = 50
 HANDLER_SECONDS = 3
 MARGIN_SECONDS = 2
 LATE_SECONDS = 7
+LATER_SECONDS = 12
 
 
 # As shipped; one whose successor finds its claims; and so many that two can find out at once that the third is dead.
@@ -59,3 +62,21 @@ def test_a_worker_killed_after_the_last_delivery_takes_no_answer_with_it_either(
     cut = {run.name for run in before if run.pid == killed}
     assert Counter(run.name for run in service.runs) == {one.openid: 2 if one.openid in cut else 1 for one in asked}
     assert cut
+
+
+def test_a_worker_killed_with_the_last_delivery_in_it_takes_no_answer_with_it_either(
+    serve: Callable[..., Service], customer_service: CustomerService
+) -> None:
+    service = serve(customer_service=customer_service, WECHAT_DELIVERIES="2")
+    with WeChat([service.url], deliveries=2) as wechat:
+        asked = [ask(wechat, f"slow {LATER_SECONDS}") for _ in range(FANS)]
+        before = service.wait_for_runs(FANS)
+        last_came = time.monotonic() + DELIVERY_SECONDS + 1
+        wait_for(lambda: time.monotonic() > last_came, what="the last delivery, to this worker or to the other")
+        ((killed, _),) = Counter(run.pid for run in before).most_common(1)
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: len(customer_service.messages) >= FANS, 40, "all late answers")
+    assert service.end() == 0
+    assert sorted(customer_service.messages) == sorted((one.openid, one.expected) for one in asked)
+    cut = {run.name for run in before if run.pid == killed}
+    assert Counter(run.name for run in service.runs) == {one.openid: 2 if one.openid in cut else 1 for one in asked}
