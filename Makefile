@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run install uninstall test quick audit bench load machines accounts soak cost clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl
+.PHONY: run install uninstall test quick audit bench load machines accounts soak cost clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl system-chromium
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
@@ -48,7 +48,8 @@ run: .venv/.service .env
 	.venv/bin/flask db upgrade
 	exec .venv/bin/uwsgi --http-socket $(HOST):$(PORT) --ini uwsgi_wechat.ini --hook-accepting1-once \
 	  "print:*** serving on http://$(HOST):$(PORT); next, in another shell:  PORT=$(PORT) .venv/bin/flask wechat say 你好 ***" \
-	  $${where:+--hook-accepting1-once "print:$$where"}
+	  $${where:+--hook-accepting1-once "print:$$where"} \
+	  $${where:+--hook-accepting1-once "print:*** a fan's phone to try it on: http://$(HOST):$(PORT)/sandbox/ ***"}
 
 # ACCOUNT, DESTDIR, BOT, TLS_CERT, TLS_KEY and WECHAT_… reach it as they were given, in the environment or here.
 install:
@@ -57,7 +58,7 @@ install:
 uninstall:
 	deploy/uninstall
 
-test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-iproute2 system-curl
+test: .venv/.dev system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-iproute2 system-curl system-chromium
 	$(LINT)
 	.venv/bin/pytest -n 3 --dist loadfile && exit 0
 	echo "once more, one at a time: what failed beside others on a busy machine" >&2
@@ -146,6 +147,10 @@ system-nspawn:
 
 system-curl:
 	$(call need,command -v curl,curl)
+
+# A browser, and characters for it to show.
+system-chromium:
+	$(call need,command -v chromium && fc-list :lang=zh | grep .,chromium fonts-noto-cjk fontconfig)
 
 system-iproute2:
 	$(call need,command -v ip,iproute2)

@@ -6,7 +6,7 @@ import os
 import re
 import textwrap
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -28,26 +28,30 @@ def configure(level: str, log_format: str, secrets: Iterable[str] = ()) -> None:
     Calling it again replaces what the first call set up and leaves other handlers alone.
     """
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, _StderrHandler)]:
+    for handler in _line_handlers():
         root.removeHandler(handler)
     formatter = (_JsonFormatter if log_format == "json" else _TextFormatter)(secrets)
-    root.addHandler(_StderrHandler(formatter, _log_file()))
+    root.addHandler(LineHandler(formatter, _Stderr(_log_file()).write))
     root.setLevel(level)
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # of no interest to anybody
     logging.getLogger("urllib3").setLevel(max(logging.INFO, root.level))  # below, it prints addresses with their tokens
 
 
+def add_listener(listener: Callable[[str], object]) -> None:
+    """Give each line to ``listener`` as well, as it is on stderr, until the next ``configure``."""
+    logging.getLogger().addHandler(LineHandler(_line_handlers()[0].lines, listener))
+
+
 def message(fields: Mapping[str, Any]) -> None:
     """Write the line of one message: what ``logging.info("message")`` would write, in a third of its time.
 
-    On the road of every message, a record, its handlers and locks would cost as much as reading the XML. Handlers
-    that somebody else added to the root logger do not get it.
+    On the road of every message, a record, its handlers and locks would cost as much as reading the XML. Other
+    handlers than LineHandler, that somebody added to the root logger, do not get it.
     """
     root = logging.getLogger()
     if root.level <= logging.INFO:
-        for handler in root.handlers:
-            if isinstance(handler, _StderrHandler):
-                handler.write(handler.lines.line(time.time(), "INFO", _NAME, "message", fields))
+        for handler in _line_handlers():
+            handler.write(handler.lines.line(time.time(), "INFO", _NAME, "message", fields))
 
 
 def masked(openid: str) -> str:
@@ -113,17 +117,13 @@ class _JsonFormatter(_Formatter):
         return self.without_secrets(json.dumps(line, ensure_ascii=False, default=str))
 
 
-class _StderrHandler(logging.Handler):
-    """Writes each line with one write: lines of several processes neither mix nor get lost.
+class LineHandler(logging.Handler):
+    """Gives each record to ``write``, as one line of ``lines``."""
 
-    With systemd's LOGS_DIRECTORY, stderr is ``wechat.log`` there; within a second after logrotate has renamed it, a new
-    one. (uWSGI can open its log anew, too, but only with its log-master, which loses lines.)
-    """
-
-    def __init__(self, lines: _Formatter, path: Path | None) -> None:
+    def __init__(self, lines: _Formatter, write: Callable[[str], object]) -> None:
         super().__init__()
         self.lines = lines
-        self._path, self._looked = path, 0.0
+        self.write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -133,12 +133,27 @@ class _StderrHandler(logging.Handler):
         else:
             self.write(line)
 
+
+class _Stderr:
+    """Writes each line with one write: lines of several processes neither mix nor get lost.
+
+    With systemd's LOGS_DIRECTORY, stderr is ``wechat.log`` there; within a second after logrotate has renamed it, a new
+    one. (uWSGI can open its log anew, too, but only with its log-master, which loses lines.)
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._looked = path, 0.0
+
     def write(self, line: str) -> None:
         with suppress(OSError):  # a disk that is full costs the line, not the answer
             if self._path and (now := time.monotonic()) >= self._looked + _FOLLOW_SECONDS:
                 self._looked = now
                 _follow(self._path)
             os.write(_STDERR, (line + "\n").encode(errors="backslashreplace"))
+
+
+def _line_handlers() -> list[LineHandler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, LineHandler)]
 
 
 def _log_file() -> Path | None:

@@ -64,7 +64,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     add_login(app, settings)
     add_jssdk(app, settings)
     if settings.sandbox:
-        mount_sandbox(app, settings)
+        mount_sandbox(app, settings, table)
     app.cli.add_command(wechat_commands(settings, table))
     return app
 

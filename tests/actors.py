@@ -10,7 +10,8 @@ from werkzeug.test import TestResponse
 from app import create_app
 from app.callback.seal import Seal
 from app.config import Settings
-from app.sandbox.phone import FAILURE_NOTICE, Phone, event_message, text_message
+from app.sandbox.messages import event_message, text_message
+from app.sandbox.phone import FAILURE_NOTICE, Phone
 
 OPENID = "oTestFan00000000000000000000"
 MODULE = "handlers_under_test"

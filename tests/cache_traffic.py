@@ -6,7 +6,8 @@ from typing import Any
 
 from app import create_app
 from app.callback.delivery import ANSWER_SECONDS
-from app.sandbox.phone import Phone, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import Phone
 from tests.servers import TOKEN
 
 OPENID = "oFanOfTheCache00000000000000"

@@ -19,7 +19,20 @@ from tests.servers import AES_KEY, APPID, ROOT, TOKEN
 from tests.wechat_server import WeChatServer, wechat_server
 
 # What `make quick` leaves out: servers that are started, loaded, killed and measured.
-LONG = ("accounts", "bench", "deploy", "e2e", "faults", "load", "machines", "platforms", "security", "soak", "store")
+LONG = (
+    "accounts",
+    "bench",
+    "browser",
+    "deploy",
+    "e2e",
+    "faults",
+    "load",
+    "machines",
+    "platforms",
+    "security",
+    "soak",
+    "store",
+)
 LONG_FILES = ("test_processes.py", "test_cache_failing.py", "test_cache_refusing.py", "test_uwsgi.py")
 # What takes a whole core or a machine of its own: `make test` runs one of these at a time, beside the rest.
 ALONE = ("bench", "deploy", "load", "machines", "soak")

@@ -15,7 +15,8 @@ from app import create_app
 from app.api import create_qrcode, get_api, get_client, image, send
 from app.config import Settings
 from app.errors import ConfigError
-from app.sandbox.phone import Phone, event_message, text_message
+from app.sandbox.messages import event_message, text_message
+from app.sandbox.phone import Phone
 from app.store import db
 from app.store.fans import find_fan, keep_fan
 from app.store.qrcodes import codes

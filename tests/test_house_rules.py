@@ -21,6 +21,7 @@ ORDER = {
     "metrics": 0,
     "near": 0,
     "place": 0,
+    "pages": 1,
     "config": 1,
     "backends": 1,
     "cache": 2,

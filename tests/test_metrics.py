@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from app import create_app, metrics
 from app.callback.signature import sign
 from app.errors import ApiError
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.actors import OPENID, Account
 from tests.callback.test_route import signed
 from tests.figures import Figures, added, figures

@@ -18,7 +18,8 @@ from app.api import get_api
 from app.config import Settings
 from app.oauth import USERINFO, openid_required
 from app.sandbox.login import OPENID
-from app.sandbox.phone import Phone, event_message, text_message
+from app.sandbox.messages import event_message, text_message
+from app.sandbox.phone import Phone
 from app.store import db
 from app.store.fans import find_fan, keep_fan
 from tests.servers import APPID, TOKEN

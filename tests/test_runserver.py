@@ -11,7 +11,8 @@ from wsgiref.validate import validator
 
 import pytest
 
-from app.sandbox.phone import Phone, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import Phone
 from tests.actors import OPENID, Account
 from tests.servers import ROOT, TOKEN, Server, environment, free_port, listens, program, wait_for
 

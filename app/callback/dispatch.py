@@ -45,6 +45,16 @@ class Table:
                 return handler
         return self._exact.get(msg_type, self._exact.get("*"))
 
+    def key_for(self, message: Any) -> Any:
+        """Return the key of the row that ``find`` takes for ``message``, as it was written; None for none."""
+        handler = self.find(message)
+        msg_type, detail, key = _place(message)
+        places = [(msg_type, detail, key), (msg_type, detail), msg_type, "*"]
+        exact = {_folded(row): row for row in self.rows if not _has_pattern(row)}
+        if message.match is not None:
+            return next(row for row in self.rows if _has_pattern(row) and row[1] is message.match.re)
+        return None if handler is None else next(exact[place] for place in places if place in exact)
+
     def takes_click(self, key: str) -> bool:
         """Return whether a row is there for the click on ``key``, other than those for any event."""
         in_patterns = any(kind == "event" and pattern.fullmatch("click") for kind, pattern, _ in self._patterns)
@@ -62,6 +72,14 @@ class Table:
 def handler_name(handler: Any) -> str:
     """Return the handler's name as its author wrote it."""
     return str(getattr(handler, "__qualname__", type(handler).__qualname__)).rpartition("<locals>.")[2]
+
+
+def as_python(key: Any) -> str:
+    """Return a row's key as it could be written in HANDLERS."""
+    if not isinstance(key, tuple):
+        return repr(key)
+    parts = (f"re.compile({part.pattern!r})" if isinstance(part, re.Pattern) else repr(part) for part in key)
+    return f"({', '.join(parts)})"
 
 
 def row_for(message: Any) -> str:

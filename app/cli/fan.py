@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any
 import click
 
 from app.callback import xml
-from app.callback.dispatch import Table, handler_name
+from app.callback.dispatch import Table, as_python, handler_name
 from app.callback.parse import parse
 from app.callback.seal import Seal
 from app.config import Settings
 from app.errors import BadMessage
 from app.sandbox.api import STATE_FILE
 from app.sandbox.login import OPENID
-from app.sandbox.phone import Phone, event_message, renewed, text_message
+from app.sandbox.messages import event_message, renewed, text_message
+from app.sandbox.phone import Phone
 from app.sandbox.wechat import WeChat
 
 Command = Callable[..., None]
@@ -105,18 +105,11 @@ def _deliver(settings: Settings, message: str, url: str, mode: str) -> None:
 
 
 def _print_table(table: Table) -> None:
-    lines = [(_row(row), _place(handler)) for row, handler in table.rows.items()]
+    lines = [(as_python(row), _place(handler)) for row, handler in table.rows.items()]
     lines += [("MIDDLEWARE", _place(function)) for function in table.middleware]
     width = max((_columns(row) for row, _ in lines), default=0)
     for row, place in lines:
         click.echo(f"{row}{' ' * (width - _columns(row))}  {place}")
-
-
-def _row(key: Any) -> str:
-    if not isinstance(key, tuple):
-        return repr(key)
-    parts = (f"re.compile({part.pattern!r})" if isinstance(part, re.Pattern) else repr(part) for part in key)
-    return f"({', '.join(parts)})"
 
 
 def _columns(text: str) -> int:

@@ -9,10 +9,12 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, redirect, render_template_string, request
 
+from app.callback.dispatch import Table
 from app.config import SANDBOX_API_PATH, Settings
 from app.near import is_near
 from app.sandbox.endpoints import ENDPOINTS, WITHOUT_TOKEN
 from app.sandbox.login import OPENID, check_page, return_address
+from app.sandbox.site import phone_site
 from app.sandbox.wechat import Call, Refusal, WeChat
 
 STATE_FILE = Path("instance/sandbox.db")
@@ -28,11 +30,11 @@ _PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="view
 <button name="choice" value="refuse">拒绝 / Refuse</button></form></body></html>"""
 
 
-def mount_sandbox(app: Flask, settings: Settings) -> WeChat:
-    """Play WeChat's API for the account of ``settings`` in ``app`` itself."""
+def mount_sandbox(app: Flask, settings: Settings, table: Table) -> None:
+    """Play WeChat for the account of ``settings`` in ``app`` itself: its API, and its fans' phones."""
     wechat = WeChat(settings.appid, settings.appsecret, STATE_FILE)
     app.register_blueprint(sandbox_api(wechat), url_prefix=SANDBOX_API_PATH)
-    return wechat
+    app.register_blueprint(phone_site(settings, table, wechat))
 
 
 def sandbox_api(wechat: WeChat) -> Blueprint:

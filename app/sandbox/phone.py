@@ -1,10 +1,8 @@
 """A fan's phone and the server of WeChat behind it: signs, seals, delivers, and judges the answer as WeChat does."""
 
-import os
 import random
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, NamedTuple
 
 import requests
@@ -13,33 +11,62 @@ from app.callback import xml
 from app.callback.seal import Seal
 from app.callback.signature import sign
 from app.errors import BadCallback, BadMessage
+from app.sandbox.messages import ACCOUNT
 
 DELIVERY_SECONDS = 5.0
 DELIVERIES = 3
 FAILURE_NOTICE = "该公众号提供的服务出现故障，请稍后再试"
-ACCOUNT = "gh_7f083739789a"
-_UPPER_CASE_EVENTS = {"click", "view", "scan", "location"}
 _TEXT_LIMIT_BYTES = 2048
 _ARTICLES_LIMIT = 8
 
 
 class Outcome(NamedTuple):
-    """What came of one message: what the fan sees ("" for nothing), and how it came about."""
+    """What came of one message: what the fan sees ("" for nothing), and how it came about.
+
+    ``reply`` is the reply's XML, unsealed; "" for silence, or where there is none.
+    """
 
     shown: str
     answered: bool
     deliveries: int
     seconds: float
     reason: str = ""
+    reply: str = ""
+
+
+class Attempt(NamedTuple):
+    """One delivery of a message: what went to the callback and what came back; ``status`` 0 where nothing did."""
+
+    delivery: int
+    query: dict[str, str]
+    body: bytes
+    seconds: float
+    status: int = 0
+    answer: bytes = b""
+    reason: str = ""
+
+
+Note = Callable[[Attempt], object]
 
 
 class Phone:
-    """One fan who writes to the callback at ``url``; ``seal`` is needed in the modes compatible and safe."""
+    """One fan who writes to the callback at ``url``; ``seal`` is needed in the modes compatible and safe.
+
+    Each message is signed ``age_seconds`` ago.
+    """
 
     def __init__(
-        self, url: str, token: str, openid: str, encrypt_mode: str = "normal", seal: Seal | None = None
+        self,
+        url: str,
+        token: str,
+        openid: str,
+        encrypt_mode: str = "normal",
+        seal: Seal | None = None,
+        *,
+        age_seconds: int = 0,
     ) -> None:
         self._url = url
+        self._age_seconds = age_seconds
         self._token = token
         self._openid = openid
         self._encrypt_mode = encrypt_mode
@@ -53,27 +80,45 @@ class Phone:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def deliver(self, message: str) -> Outcome:
-        """Deliver the XML ``message`` up to three times, 5 seconds each, and return what came of it."""
+    @property
+    def headers(self) -> MutableMapping[str, str | bytes]:
+        """What goes along with every delivery."""
+        return self._http.headers
+
+    def deliver(self, message: str, note: Note = lambda attempt: None) -> Outcome:
+        """Deliver the XML ``message`` up to three times, 5 seconds each, and return what came of it.
+
+        ``note`` gets each delivery when it has ended.
+        """
         query, body = self.envelope(message)
         started, reason = time.monotonic(), ""
         for delivery in range(1, DELIVERIES + 1):
-            try:
-                response = self._http.post(self._url, params=query, data=body, timeout=DELIVERY_SECONDS)
-            except requests.Timeout:
-                reason = f"no answer within {DELIVERY_SECONDS:g} seconds"
-            except requests.RequestException as error:
-                reason = f"cannot connect ({type(error).__name__}); is the service running at {self._url}?"
-            else:
-                if response.status_code == 200:
-                    return self.judge(response.content, delivery, time.monotonic() - started)
-                hint = "; its log has a line 'refused' that says why" if response.status_code in (400, 403) else ""
-                reason = f"the callback answered with status {response.status_code}{hint}"
+            attempt = self.attempt(query, body, delivery, note)
+            if attempt.status == 200:
+                return self.judge(attempt.answer, delivery, time.monotonic() - started)
+            reason = attempt.reason
         return Outcome(FAILURE_NOTICE, False, DELIVERIES, time.monotonic() - started, reason)
+
+    def attempt(self, query: dict[str, str], body: bytes, delivery: int, note: Note) -> Attempt:
+        """Deliver once, as the ``delivery``-th, and return what came of it, after ``note`` got it."""
+        started, status, answer = time.monotonic(), 0, b""
+        try:
+            response = self._http.post(self._url, params=query, data=body, timeout=DELIVERY_SECONDS)
+        except requests.Timeout:
+            reason = f"no answer within {DELIVERY_SECONDS:g} seconds"
+        except requests.RequestException as error:
+            reason = f"cannot connect ({type(error).__name__}); is the service running at {self._url}?"
+        else:
+            status, answer = response.status_code, response.content
+            hint = "; its log has a line 'refused' that says why" if status in (400, 403) else ""
+            reason = "" if status == 200 else f"the callback answered with status {status}{hint}"
+        attempt = Attempt(delivery, query, body, time.monotonic() - started, status, answer, reason)
+        note(attempt)
+        return attempt
 
     def envelope(self, message: str) -> tuple[dict[str, str], bytes]:
         """Return the query and the body that carry the XML ``message``, freshly signed and sealed."""
-        timestamp, nonce = str(int(time.time())), str(random.randrange(10**9))  # noqa: S311 (as WeChat's, public)
+        timestamp, nonce = str(int(time.time()) - self._age_seconds), str(random.randrange(10**9))  # noqa: S311 (as WeChat's, public)
         query = {"signature": sign(self._token, timestamp, nonce), "timestamp": timestamp, "nonce": nonce}
         query["openid"] = self._openid
         if self._encrypt_mode == "normal" or self._seal is None:
@@ -90,14 +135,12 @@ class Phone:
         if body in (b"", b"success"):
             return Outcome("", True, delivery, seconds)
         try:
-            return Outcome(self._shown(body), True, delivery, seconds)
+            reply = self._opened(body)
+            return Outcome(self._shown(xml.read_strictly(reply)), True, delivery, seconds, reply=reply.decode())
         except BadCallback as error:
             return Outcome(FAILURE_NOTICE, False, delivery, seconds, f"the answer is not a valid reply: {error}")
 
-    def _shown(self, body: bytes) -> str:
-        fields = xml.read_strictly(body)
-        if self._encrypt_mode != "normal":
-            fields = self._unsealed(fields)
+    def _shown(self, fields: xml.Fields) -> str:
         if fields.get("ToUserName") != self._openid:
             raise BadMessage(f"ToUserName is {fields.get('ToUserName')!r}, not the fan")
         if not str(fields.get("CreateTime")).isdigit() or not fields.get("FromUserName"):
@@ -110,47 +153,16 @@ class Phone:
         except (KeyError, TypeError, AttributeError) as error:
             raise BadMessage(f"a part of the {fields['MsgType']} reply is missing ({error})") from error
 
-    def _unsealed(self, fields: xml.Fields) -> xml.Fields:
+    def _opened(self, body: bytes) -> bytes:
+        if self._encrypt_mode == "normal":
+            return body
+        fields = xml.read_strictly(body)
         if self._seal is None or not isinstance(fields.get("Encrypt"), str):
             raise BadMessage("the reply is not sealed")
         signed = (str(fields.get("TimeStamp")), str(fields.get("Nonce")), fields["Encrypt"])
         if fields.get("MsgSignature") != sign(self._token, *signed):
             raise BadMessage("MsgSignature is wrong")
-        return xml.read_strictly(self._seal.unseal(fields["Encrypt"]))
-
-
-def text_message(openid: str, content: str) -> str:
-    """Return a text message's XML."""
-    return _message(openid, "text", {"Content": content, "MsgId": _new_id()})
-
-
-def event_message(openid: str, event: str, key: str | None = None, scene: str | None = None) -> str:
-    """Return an event's XML; ``scene`` is that of a QR code, and gets WeChat's prefix where the fan follows by it."""
-    fields = {"Event": event.upper() if event.lower() in _UPPER_CASE_EVENTS else event}
-    if scene is not None:
-        prefix = "qrscene_" if event.lower() == "subscribe" else ""
-        fields |= {"EventKey": prefix + scene, "Ticket": os.urandom(16).hex()}
-    elif key is not None:
-        fields["EventKey"] = key
-    return _message(openid, "event", fields)
-
-
-def renewed(message: str, openid: str | None = None) -> str:
-    """Return a recorded message's XML as a new one: sent now, with a MsgId of its own, by ``openid`` where given."""
-    message = re.sub(r"(<CreateTime>)[^<]*(?=<)", rf"\g<1>{int(time.time())}", message, count=1)
-    message = re.sub(r"(<MsgId>)[^<]*(?=<)", rf"\g<1>{_new_id()}", message, count=1)
-    if openid is None:
-        return message
-    return re.sub(r"(?s)(<FromUserName>).*?(?=</FromUserName>)", rf"\g<1><![CDATA[{openid}]]>", message, count=1)
-
-
-def _message(openid: str, msg_type: str, fields: Mapping[str, str]) -> str:
-    head = {"ToUserName": ACCOUNT, "FromUserName": openid, "CreateTime": str(int(time.time())), "MsgType": msg_type}
-    return f"<xml>{''.join(f'<{name}>{xml.cdata(value)}</{name}>' for name, value in {**head, **fields}.items())}</xml>"
-
-
-def _new_id() -> str:
-    return str(int.from_bytes(os.urandom(7), "big") + 10**16)
+        return self._seal.unseal(fields["Encrypt"])
 
 
 def _shown_text(fields: xml.Fields) -> str:

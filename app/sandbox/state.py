@@ -40,19 +40,30 @@ class State:
                 connection.execute("UPDATE account SET data = ?", (after,))
             connection.commit()
 
-    def add(self, kind: str, data: dict[str, Any]) -> None:
-        """Record ``data``, with the time; the oldest records are forgotten."""
+    def add(self, kind: str, data: dict[str, Any]) -> int:
+        """Record ``data``, with the time, and return its number; the oldest records are forgotten."""
         with self._connected() as connection:
             row = (kind, time.time(), json.dumps(data, ensure_ascii=False))
-            last = connection.execute("INSERT INTO record (kind, at, data) VALUES (?, ?, ?)", row).lastrowid
-            connection.execute("DELETE FROM record WHERE id <= ?", ((last or 0) - _MOST_RECORDS,))
+            last = connection.execute("INSERT INTO record (kind, at, data) VALUES (?, ?, ?)", row).lastrowid or 0
+            connection.execute("DELETE FROM record WHERE id <= ?", (last - _MOST_RECORDS,))
             connection.commit()
+        return last
 
-    def records(self, kind: str) -> list[dict[str, Any]]:
-        """Return what was recorded, the oldest first; ``at`` in each is in seconds since 1970."""
+    def records(self, *kinds: str, **having: Any) -> list[dict[str, Any]]:
+        """Return what was recorded of these kinds, the oldest first, with these values in it.
+
+        In each, ``number``, ``kind`` and ``at``, in seconds since 1970, are added.
+        """
+        wanted = [
+            f"kind IN ({', '.join('?' * len(kinds))})",
+            *(f"json_extract(data, '$.{name}') = ?" for name in having),
+        ]
         with self._connected() as connection:
-            rows = connection.execute("SELECT at, data FROM record WHERE kind = ? ORDER BY id", (kind,))
-            return [{"at": at, **json.loads(data)} for at, data in rows]
+            rows = connection.execute(
+                f"SELECT id, kind, at, data FROM record WHERE {' AND '.join(wanted)} ORDER BY id",  # noqa: S608 (names of ours)
+                (*kinds, *having.values()),
+            )
+            return [{"number": number, "kind": kind, "at": at, **json.loads(data)} for number, kind, at, data in rows]
 
     def keep_media(self, media_id: str, media_type: str, name: str, data: bytes) -> None:
         """Keep an uploaded file."""

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from app.sandbox.phone import event_message, text_message
+from app.sandbox.messages import event_message, text_message
 from tests.load.load import allow_open_files
 from tests.load.wechat import WeChat
 

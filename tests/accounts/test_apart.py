@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 import redis
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.accounts.machine import OPENID, Account, Machine, appid
 from tests.faults.redis_server import RedisServer
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.accounts.machine import OPENID, Account, Machine
 from tests.faults.fans import Crowd, ask, wrong
 from tests.load.wechat import WeChat

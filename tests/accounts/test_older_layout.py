@@ -9,7 +9,8 @@ from threading import Thread
 
 import pytest
 
-from app.sandbox.phone import Phone, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import Phone
 from tests.accounts.machine import OPENID, Machine
 from tests.servers import ROOT, TOKEN, environment, listens, substituted, uwsgi
 

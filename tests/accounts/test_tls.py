@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.accounts.machine import OPENID, Machine
 from tests.servers import ROOT, free_port, program, substituted, wait_for
 

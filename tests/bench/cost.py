@@ -16,7 +16,8 @@ from urllib.parse import urlencode, urlsplit
 from redis import Redis
 
 from app.callback.seal import Seal
-from app.sandbox.phone import Phone, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import Phone
 from tests.cache_servers import redis_server
 from tests.faults.fans import ask_evenly
 from tests.load.site import site

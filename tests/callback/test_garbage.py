@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from app.callback.signature import sign
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.actors import OPENID, Account
 from tests.servers import TOKEN
 

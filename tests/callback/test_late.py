@@ -16,7 +16,7 @@ from app.callback.parse import parse
 from app.callback.render import render
 from app.callback.watch import Watch
 from app.errors import ApiError, BadReply
-from app.sandbox.phone import event_message, text_message
+from app.sandbox.messages import event_message, text_message
 
 FAN = "oFan1"
 

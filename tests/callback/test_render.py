@@ -20,7 +20,7 @@ from app.callback import xml
 from app.callback.parse import parse
 from app.callback.render import render
 from app.errors import BadReply
-from app.sandbox.phone import event_message, text_message
+from app.sandbox.messages import event_message, text_message
 from tests.actors import OPENID
 
 TEXT = parse(xml.read(text_message(OPENID, "hi").encode()))

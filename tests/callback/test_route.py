@@ -14,7 +14,7 @@ import pytest
 from app.callback import xml
 from app.callback.seal import Seal
 from app.callback.signature import sign
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.actors import OPENID, Account
 from tests.servers import AES_KEY, APPID, TOKEN
 
@@ -276,7 +276,7 @@ def test_a_value_that_is_no_reply_is_an_error_that_says_what_is_expected(
 
 def test_bad_numbers_are_an_error_of_that_message(account: Open) -> None:
     opened = account({"text": lambda message: str(message.create_time), "*": echo})
-    bad = text_message(OPENID, "hi").replace("<CreateTime><![CDATA[", "<CreateTime><![CDATA[x")
+    bad = text_message(OPENID, "hi").replace("<CreateTime>", "<CreateTime>x")
     assert opened.deliver(bad) == opened.settings.error_reply
     assert opened.say("hi").startswith("20")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.actors import Account
 
 Open = Callable[..., Account]

@@ -7,7 +7,7 @@ import pytest
 
 from app.callback.slots import Slots
 from app.errors import Busy
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.actors import OPENID, Account
 from tests.servers import wait_for
 

@@ -10,7 +10,8 @@ from flask import Flask
 
 from app import create_app
 from app.config import Settings
-from app.sandbox.phone import FAILURE_NOTICE, event_message
+from app.sandbox.messages import event_message
+from app.sandbox.phone import FAILURE_NOTICE
 from tests.actors import Account
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN, Server, environment, free_port, listens, program
 

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
-from app.sandbox.phone import Phone, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import Phone
 
 FANS = 4
 PAUSE_SECONDS = 0.03

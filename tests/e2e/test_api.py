@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from app.sandbox.login import OPENID
-from app.sandbox.phone import Phone, event_message, text_message
+from app.sandbox.messages import event_message, text_message
+from app.sandbox.phone import Phone
 from tests.e2e.conftest import Site
 from tests.servers import TOKEN, environment, free_port, program, uwsgi, wait_for
 

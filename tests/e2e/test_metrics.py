@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from app.sandbox.phone import Phone, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import Phone
 from tests.e2e.conftest import Site
 from tests.faults.fans import ask
 from tests.figures import Figures, figures

@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 import pytest
 
 from app.callback.seal import Seal
-from app.sandbox.phone import Phone, event_message, text_message
+from app.sandbox.messages import event_message, text_message
+from app.sandbox.phone import Phone
 from tests.e2e.conftest import Site, nginx_config
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN, environment, free_port, program, uwsgi, wait_for
 

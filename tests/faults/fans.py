@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.load.wechat import Result, WeChat
 from tests.meanwhile import Meanwhile
 from tests.servers import wait_for

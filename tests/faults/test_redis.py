@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.faults.fans import Crowd, wrong
 from tests.faults.redis_server import RedisServer
 from tests.faults.service import Service

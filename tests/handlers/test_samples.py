@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.actors import OPENID, Account
 
 Open = Callable[..., Account]

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.load.customer_service import CustomerService
 from tests.load.outcome import WAYS, Outcome, Scenario, Talk, outcome
 from tests.load.site import Memory, site

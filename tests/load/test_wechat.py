@@ -17,7 +17,8 @@ import pytest
 from app.callback import xml
 from app.callback.seal import Seal, seal_reply
 from app.callback.signature import sign
-from app.sandbox.phone import FAILURE_NOTICE, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import FAILURE_NOTICE
 from tests.load.wechat import WeChat
 from tests.servers import AES_KEY, APPID, TOKEN, free_port
 

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.sandbox.phone import Phone, event_message
+from app.sandbox.messages import event_message
+from app.sandbox.phone import Phone
 from tests.cache_servers import PASSWORD
 from tests.database_servers import DatabaseServer, mariadb_server
 from tests.servers import ROOT, TOKEN, Server, environment, listens, program, wait_for

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from app.sandbox.phone import Phone, text_message
+from app.sandbox.messages import text_message
+from app.sandbox.phone import Phone
 from tests.platforms.pages import block
 from tests.platforms.server import PAGE, Remote, remote
 from tests.servers import ROOT, TOKEN, Server, environment, free_port, listens, program, wait_for

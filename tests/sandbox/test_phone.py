@@ -15,7 +15,8 @@ from app.callback.render import render
 from app.callback.seal import Seal, seal_reply
 from app.callback.signature import sign
 from app.sandbox import phone as phone_module
-from app.sandbox.phone import FAILURE_NOTICE, Phone, event_message, renewed, text_message
+from app.sandbox.messages import event_message, renewed, text_message
+from app.sandbox.phone import FAILURE_NOTICE, Phone
 from tests.servers import AES_KEY, APPID, free_port
 
 OPENID, TOKEN = "oPhone", "token1"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from app.sandbox.phone import event_message, text_message
+from app.sandbox.messages import event_message, text_message
 from tests.security.conftest import OPENID, PATH, Site
 from tests.security.raw import OPERATOR, exchange, request
 from tests.servers import ROOT, environment, program

@@ -16,7 +16,7 @@ from app.api import create_qrcode, get_api
 from app.callback.seal import Seal
 from app.callback.signature import sign
 from app.oauth import openid_required
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from app.store.fans import keep_fan
 from tests.actors import OPENID, Account
 from tests.faults.redis_server import RedisServer

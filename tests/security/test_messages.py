@@ -11,7 +11,7 @@ import pytest
 from app.callback import xml
 from app.callback.seal import Seal
 from app.callback.signature import sign
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.security.conftest import OPENID, PATH, Site, site_in
 from tests.security.raw import Answer, first_answer, request
 from tests.servers import AES_KEY, APPID, TOKEN, free_port

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.security.conftest import OPENID, PATH, Site
 from tests.security.raw import Answer, connect, exchange, first_answer, received, request
 from tests.servers import environment, free_port, uwsgi

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.security.conftest import OPENID, PATH, Site
 from tests.security.flood import flood
 from tests.security.raw import OPERATOR, OUTSIDER, answers, connect, first_answer, received, request

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.phone import text_message
+from app.sandbox.messages import text_message
 from tests.security.conftest import OPENID, PATH, Site
 from tests.security.raw import ask_on_socket
 

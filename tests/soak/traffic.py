@@ -12,7 +12,8 @@ from typing import NamedTuple
 import requests
 
 from app.callback.signature import sign
-from app.sandbox.phone import Phone, event_message, text_message
+from app.sandbox.messages import event_message, text_message
+from app.sandbox.phone import Phone
 from tests.load.wechat import Result, WeChat
 from tests.meanwhile import Meanwhile
 from tests.servers import TOKEN

@@ -1,0 +1,71 @@
+"""What happened to one message of the phone: the row that took it, its deliveries, and its log lines."""
+
+import inspect
+from typing import Any, NamedTuple
+
+from flask import has_request_context, request
+
+import log
+from app.callback import xml
+from app.callback.dispatch import Table, as_python, handler_name
+from app.callback.parse import parse
+from app.sandbox.courier import MESSAGE_HEADER
+from app.sandbox.state import State
+
+_MOST_CHARACTERS = 8000
+
+
+class Row(NamedTuple):
+    """The row of the handler table that takes a message: its key as Python, and where the handler is."""
+
+    key: str
+    handler: str
+    file: str
+    line: int
+
+
+class Trace(NamedTuple):
+    """All that is known of the message ``number``, which was sent as ``xml``."""
+
+    number: int
+    openid: str
+    at: float
+    fault: str
+    xml: str
+    row: Row | None
+    deliveries: list[dict[str, Any]]
+    answer: dict[str, Any] | None
+    lines: list[str]
+
+
+def find_trace(state: State, table: Table, number: int) -> Trace | None:
+    """Return what is known of the message, None where there is none of that number."""
+    said = next((one for one in state.records("said") if one["number"] == number), None)
+    if said is None:
+        return None
+    answer = next(iter(state.records("answer", message=number)), None)
+    lines = [one["line"] for one in state.records("line", message=number)]
+    row = _row(table, said["xml"])
+    deliveries = state.records("delivery", message=number)
+    return Trace(number, said["openid"], said["at"], said["fault"], said["xml"], row, deliveries, answer, lines)
+
+
+def keep_lines(state: State) -> None:
+    """Keep the log lines of messages that come from the phone, in this process."""
+
+    def keep(line: str) -> None:
+        number = request.headers.get(MESSAGE_HEADER, "") if has_request_context() else ""
+        if number.isdecimal():
+            state.add("line", {"message": int(number), "line": line[:_MOST_CHARACTERS]})
+
+    log.add_listener(keep)
+
+
+def _row(table: Table, message_xml: str) -> Row | None:
+    message = parse(xml.read(message_xml.encode()))
+    handler = table.find(message)
+    if handler is None:
+        return None
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    file, line = (code.co_filename, code.co_firstlineno) if code else ("", 0)
+    return Row(as_python(table.key_for(message)), handler_name(handler), file, line)

@@ -1,0 +1,118 @@
+"""A real browser on this machine, and the service as make run starts it."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.servers import environment, free_port, program, uwsgi
+
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_THREADS = {"threads = 1500": "threads = 100"}
+_BOT = """
+import threading
+from app.handlers import HANDLERS as SAMPLES
+
+def late(message):
+    threading.Event().wait(15)
+    return "at last"
+
+def cards(message):
+    card = {"title": "标题很长的一张图文卡片，长到一行肯定放不下", "description": "说明", "url": "https://example.com/"}
+    return [card] * 8
+
+HANDLERS = {**SAMPLES, ("text", "late"): late, ("event", "click", "CARDS"): cards}
+"""
+MENU = """{"button": [
+  {"type": "click", "name": "今天", "key": "V1001_TODAY"},
+  {"type": "click", "name": "图文", "key": "CARDS"},
+  {"name": "更多", "sub_button": [{"type": "view", "name": "我的资料", "url": "%s/sandbox/me"}]}
+]}"""
+
+
+class Service:
+    """The service with WeChat played locally, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        sandbox = {"WECHAT_SANDBOX": "1", "WECHAT_API_BASE_URL": f"{self.url}/sandbox/api", "PORT": str(self.port)}
+        self.env = environment(FLASK_APP="runserver:application", WECHAT_HANDLERS="bot", **sandbox)
+        self.env |= {"PYTHONPATH": f"{self.env['PYTHONPATH']}:{folder}", "WECHAT_SECRET_KEY": "k" * 32}
+        (folder / "bot.py").write_text(_BOT, encoding="utf-8")
+        (folder / "menu.json").write_text(MENU % self.url, encoding="utf-8")
+
+    def flask(self, *arguments: str) -> str:
+        command = [program("flask"), *arguments]
+        return subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium"), args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("service"))
+    service.flask("db", "upgrade")
+    with uwsgi(service.folder, service.env, port=service.port, replacements=_THREADS):
+        service.flask("wechat", "menu", "push", "menu.json")
+        yield service
+
+
+@contextmanager
+def watched(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A page of a new browser; at the end nothing was wrong in its console, and no request has left this machine."""
+    context = browser.new_context(**{"locale": "zh-CN", "viewport": {"width": 1200, "height": 900}, **options})
+    wrong: list[str] = []
+    context.on("console", lambda message: wrong.append(message.text) if _is_wrong(message) else None)
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    context.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
+    context.on("request", lambda request: None if _is_here(request.url) else wrong.append(f"went out: {request.url}"))
+    context.set_default_timeout(10_000)
+    yield context.new_page()
+    context.close()
+    assert wrong == []
+
+
+def _is_wrong(message: ConsoleMessage) -> bool:
+    # Browsers ask for a picture of every site, and pages of others have none.
+    return message.type in ("error", "warning") and not message.location["url"].endswith("/favicon.ico")
+
+
+def _is_here(url: str) -> bool:
+    return urlsplit(url).scheme in ("data", "blob") or urlsplit(url).hostname == "127.0.0.1"
+
+
+@pytest.fixture
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    with watched(browser) as page:
+        yield page
+
+
+def check_accessible(page: Page) -> None:
+    """Let axe-core look at the page: nothing serious is wrong with it for who cannot see it, or has no mouse."""
+    found = Axe().run(page).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert serious == [], [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious]
+
+
+expect.set_options(timeout=10_000)

@@ -1,0 +1,130 @@
+"""The phone in a real browser: what a developer without an account does in the first minutes, and after."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.browser.conftest import Service, check_accessible, watched
+
+EVIL = '<img src=x onerror=alert(1)><script>alert(2)</script>"><svg onload=alert(3)>'
+
+
+class Phone:
+    """One fan's phone on the page."""
+
+    def __init__(self, page: Page, number: int = 0) -> None:
+        self.page, self.at = page, page.locator(".phone").nth(number)
+
+    @property
+    def last(self) -> Locator:
+        """The last thing that the account said."""
+        return self.at.locator(".bubble.account").last
+
+    def say(self, text: str) -> None:
+        box = self.at.get_by_label("说点什么")
+        box.fill(text)
+        box.press("Enter")
+        expect(box).to_have_value("")
+
+    def press(self, name: str) -> None:
+        self.at.get_by_role("button", name=name, exact=True).click()
+
+    def more(self) -> None:
+        self.at.locator(".more > summary").click()
+
+
+@pytest.fixture
+def phone(page: Page, service: Service) -> Phone:
+    """The phone of a fan who is new, and alone on the page."""
+    page.goto(f"{service.url}/sandbox/")
+    page.get_by_role("button", name="再加一个用户").click()
+    page.get_by_role("navigation", name="用户").get_by_role("link").last.click()
+    expect(page.locator(".phone")).to_have_count(1)
+    return Phone(page)
+
+
+def test_the_first_minutes(phone: Phone, service: Service) -> None:
+    phone.say("天气 北京")
+    expect(phone.last).to_contain_text("北京：晴，25 度")
+    phone.more()
+    phone.press("关注")
+    expect(phone.last).to_contain_text("欢迎关注！")
+    phone.press("今天")
+    expect(phone.last).to_contain_text("今天是 ")
+    phone.at.get_by_label("扫码，场景值").fill("poster-7")
+    phone.press("已关注者扫码")
+    expect(phone.last.locator(".card")).to_have_text(re.compile("七号海报"))
+    phone.press("图文")
+    expect(phone.last.locator(".card")).to_have_count(8)
+    phone.at.locator(".menu summary").click()
+    with phone.page.context.expect_page() as opened:
+        phone.press("我的资料")
+    opened.value.get_by_role("button", name="允许 / Allow").click()
+    expect(opened.value.locator("body")).to_contain_text("openid: oFan")
+    check_accessible(phone.page)
+
+
+def test_a_late_answer_comes_by_itself_and_in_order(phone: Phone) -> None:
+    phone.say("late")
+    phone.say("quick")
+    expect(phone.last).to_contain_text("quick")
+    expect(phone.last).to_contain_text("at last", timeout=25_000)  # past the last delivery
+    texts = phone.at.locator(".bubble p").all_inner_texts()
+    assert texts == ["late", "quick", "quick", "at last"]
+
+
+def test_two_fans_have_a_phone_each(phone: Phone) -> None:
+    phone.page.get_by_role("button", name="再加一个用户").click()
+    one, two = Phone(phone.page, 0), Phone(phone.page, 1)
+    expect(two.at).to_contain_text("未关注该公众号")
+    one.say("from the first")
+    two.say("from the second")
+    expect(one.last).to_contain_text("from the first")
+    expect(two.last).to_contain_text("from the second")
+    expect(one.at.locator(".bubble")).to_have_count(2)
+
+
+def test_what_happened_to_a_message_stands_beside_it(phone: Phone) -> None:
+    phone.say("天气 上海")
+    expect(phone.last).to_contain_text("上海")
+    phone.last.get_by_role("button", name="详情").click()
+    beside = phone.page.locator("aside")
+    expect(beside).to_contain_text("weather")
+    expect(beside).to_contain_text("samples.py:")
+    expect(beside).to_contain_text("outcome=replied")
+    phone.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    beside.get_by_role("button", name="复制为测试").click()
+    assert "def test_text_天气_上海" in phone.page.evaluate("navigator.clipboard.readText()")
+    beside.get_by_role("button", name="再发一次").click()
+    expect(phone.at.locator(".bubble.account")).to_have_count(2)
+    check_accessible(phone.page)
+
+
+def test_what_wechat_would_not_take_is_a_failure_on_the_phone(phone: Phone) -> None:
+    phone.at.get_by_label("推送方式").select_option("forged")
+    phone.say("hi")
+    expect(phone.at.locator(".failure")).to_contain_text("该公众号提供的服务出现故障")
+
+
+def test_what_a_fan_writes_stays_text(phone: Phone) -> None:
+    phone.say(EVIL)
+    expect(phone.last).to_contain_text(EVIL)
+    phone.last.get_by_role("button", name="详情").click()
+    expect(phone.page.locator("aside")).to_contain_text("alert(2)")
+    assert phone.page.locator("img, svg").count() == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}}, {"locale": "en-GB"}], ids=str
+)
+def test_it_is_fine_in_the_dark_on_a_phone_and_in_english(
+    browser: Browser, service: Service, options: dict[str, str]
+) -> None:
+    with watched(browser, **options) as page:
+        page.goto(f"{service.url}/sandbox/")
+        page.get_by_role("textbox").first.fill("天气 北京")
+        page.get_by_role("button", name=re.compile("^(发送|Send)$")).first.click()
+        expect(page.locator(".bubble.account").last).to_contain_text("北京")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        check_accessible(page)
