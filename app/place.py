@@ -3,8 +3,8 @@
 import os
 import re
 
-# Where systemd, and the command wechat, put what runs of an account.
-_RUN_FOLDER = re.compile(r"/run/wechat/([a-z][a-z0-9_-]*)")
+# Where systemd, and the command wechat, put what runs of an account; deploy/check has such a folder elsewhere.
+_RUN_FOLDER = re.compile(r".*/run/wechat/([a-z][a-z0-9_-]*)")
 
 
 def installed_account() -> str:

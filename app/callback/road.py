@@ -61,7 +61,7 @@ class Road:
         watch = Watch(cache)
         self._late = Late(settings, cache, watch, beside.send_late)
         self._rendezvous = Rendezvous(cache, watch, self._late, settings.deliveries, keep_seconds)
-        self._wards = Wards(cache, watch, settings.token, self._rendezvous.unawaited, self._adopt)
+        self._wards = Wards(cache, watch, settings.tokens, self._rendezvous.unawaited, self._adopt)
 
     def start(self) -> None:
         """Look after what other processes leave behind, before the first message comes here, too."""

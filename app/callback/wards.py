@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from itsdangerous import BadSignature, Signer
@@ -33,20 +33,20 @@ class Wards:
     """Says which messages would be orphans, and adopts those of a process that has died.
 
     ``unawaited()`` returns the fields of this process's own ones by their key; ``adopt(key, fields)`` brings one of
-    another's to its end, in a thread of its own. ``secret`` signs.
+    another's to its end, in a thread of its own. The first of ``secrets`` signs, and all of them are known.
     """
 
     def __init__(
         self,
         cache: Cache,
         watch: Watch,
-        secret: str,
+        secrets: Sequence[str],
         unawaited: Callable[[], Mapping[str, Fields]],
         adopt: Callable[[str, Fields], object],
     ) -> None:
         self._cache = cache
         self._watch = watch
-        self._secret = secret
+        self._secrets = list(reversed(secrets))
         self._unawaited = unawaited
         self._adopt = adopt
         self._adopting: dict[str, Fields] = {}
@@ -131,14 +131,14 @@ class Wards:
             self._adopting.pop(key, None)
 
     def _signed(self, key: str, fields: Fields) -> str:
-        return Signer(self._secret, salt=key).sign(to_json(fields).encode()).decode()
+        return Signer(self._secrets, salt=key).sign(to_json(fields).encode()).decode()
 
     def _fields(self, key: str) -> Fields | None:
         ward = self._cache.get(f"{key}:ward")
         try:
-            fields: Fields | None = json.loads(Signer(self._secret, salt=key).unsign(ward.encode())) if ward else None
+            fields: Fields | None = json.loads(Signer(self._secrets, salt=key).unsign(ward.encode())) if ward else None
         except BadSignature:
-            logger.error("a late message is not taken over: the cache holds one that this account has not signed")
+            logger.error("a late message is not taken over: no token of this account has signed what the cache holds")
             return None
         return fields
 

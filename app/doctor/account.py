@@ -47,11 +47,13 @@ def check_account(settings: Settings, allowed: list[Network] | None) -> Findings
         yield from _quotas(settings, client)
         yield from _addresses(client, allowed)
     except ApiError as error:
-        yield _failed(error)
+        yield _failed(settings, error)
 
 
-def _failed(error: ApiError) -> Finding:
-    reach = "let this machine reach api.weixin.qq.com:443; what WECHAT_API_BASE_URL names must pass calls on to it"
+def _failed(settings: Settings, error: ApiError) -> Finding:
+    reach = "let this machine reach api.weixin.qq.com:443"
+    if settings.api_base_url != WECHAT_API_BASE_URL:
+        reach = f"let this machine reach {urlsplit(settings.api_base_url).hostname}, which must pass calls on to WeChat"
     known = todo(_TOKEN_PATH, error) or "look the errcode up, and compare WECHAT_APPID with the account's page"
     return wrong("API", str(error), reach if error.errcode is None else known)
 

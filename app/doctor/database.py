@@ -32,7 +32,8 @@ def check_database(settings: Settings, machines: int, mounts: Path = Path("/proc
         with transaction() as session:  # takes the lock that a write takes, and changes nothing
             session.execute(text("UPDATE alembic_version SET version_num = version_num"))
     except StoreError as error:
-        yield wrong("database", f"{kind} cannot be written to: {error}", "give the service's user the right to write")
+        todo = "make room on the disk: df -h" if "full" in str(error) else "give the service's user the right to write"
+        yield wrong("database", f"{kind} cannot be written to: {error}", todo)
         return
     yield ok("database", f"{kind} answers, at revision {newest}, and can be written to")
     if kind == "sqlite" and machines > 1:

@@ -53,9 +53,12 @@ def check_reach(settings: Settings, url: str) -> Findings:
     """Yield who can reach the callback at ``url``, which is asked for a few answers; no handler runs."""
     if not url:
         todo = f"{place.command('wechat doctor')} --url http://YOUR-ADDRESS{settings.path}"
-        yield warning("reach", "not asked: WECHAT_PUBLIC_URL is not set", todo)
-        return
-    yield from _address(settings, url)
+        yield warning("reach", "not asked from outside: WECHAT_PUBLIC_URL is not set", todo)
+        if not place.installed_account():
+            return
+        url = f"http://127.0.0.1{settings.path}"
+    else:
+        yield from _address(settings, url)
     with requests.Session() as http:
         http.trust_env = False  # WeChat comes without a proxy
         try:

@@ -112,5 +112,7 @@ def _appsecret(settings: Settings) -> Finding:
     if settings.has_api:
         key = "WECHAT_SECRET_KEY" if settings.secret_key else "a key that is made of the AppSecret"
         return ok("appsecret", f"set; fans' logins are signed with {key}")
-    found = "no WECHAT_APPID with WECHAT_APPSECRET: no menus, QR codes or login, and late answers wait to be fetched"
+    given = {"WECHAT_APPID": settings.appid, "WECHAT_APPSECRET": settings.appsecret}
+    missing = " and ".join(name for name, value in given.items() if not value)
+    found = f"{missing} missing: no menus, QR codes or login, and late answers wait to be fetched"
     return warning("appsecret", found, "set both where the account has them")

@@ -46,8 +46,7 @@ def check_uwsgi(folder: Path, site: Site | None, ini: Path = INI_FILE, accounts:
     try:
         running = _running(stats)
     except (OSError, ValueError, KeyError) as error:
-        found = f"{stats} does not answer ({type(error).__name__}): it does not run, or this user may not ask"
-        yield warning("uWSGI", found, f"start it: {place.status()}; else ask again as root")
+        yield _silent(stats, error)
         return
     yield from _check_running(running)
     yield from _check_limits(running, site)
@@ -85,6 +84,13 @@ def _running(stats: Path) -> Running:
         said: dict[str, Any] = json.load(answer)
     threads = [_tasks(worker["pid"]) for worker in said["workers"] if worker["pid"]]
     return Running(said, sum(threads), max(threads, default=0))
+
+
+def _silent(stats: Path, error: Exception) -> Finding:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError) and place.installed_account():
+        return wrong("uWSGI", f"it does not run: {stats} is not answered", place.status())
+    found = f"{stats} does not answer ({type(error).__name__}): it does not run, or this user may not ask"
+    return warning("uWSGI", found, f"start it: {place.status()}; else ask again as root")
 
 
 def _tasks(pid: int) -> int:

@@ -107,7 +107,7 @@ class Phone:
         except requests.Timeout:
             reason = f"no answer within {DELIVERY_SECONDS:g} seconds"
         except requests.RequestException as error:
-            reason = f"cannot connect ({type(error).__name__}); is the service running at {self._url}?"
+            reason = f"cannot connect ({type(error).__name__}); are the service and nginx running at {self._url}?"
         else:
             status, answer = response.status_code, response.content
             hint = "; its log has a line 'refused' that says why" if status in (400, 403) else ""

@@ -28,12 +28,12 @@ class QuietWatch(Watch):
 
 
 class Process:
-    def __init__(self, cache: Cache, name: str) -> None:
+    def __init__(self, cache: Cache, name: str, secrets: tuple[str, ...] = ("secret",)) -> None:
         self.cache = cache
         self.unawaited: Mapping[str, Any] = {}
         self.adopted: list[tuple[str, dict[str, Any]]] = []
         self.watch = QuietWatch(cache, name)
-        self.wards = Wards(cache, self.watch, "secret", lambda: self.unawaited, self._adopt)
+        self.wards = Wards(cache, self.watch, secrets, lambda: self.unawaited, self._adopt)
         self.beats = 0
 
     def _adopt(self, *given: Any) -> None:
@@ -104,6 +104,16 @@ def test_who_takes_over_says_so_first_and_may_die_of_it(cache: Cache) -> None:
     assert taken_over_by(third) == [("k1", FIELDS)]
 
 
+def test_a_new_token_knows_what_was_signed_with_the_previous_one_and_the_other_way_round(cache: Cache) -> None:
+    before, after = Process(cache, "before"), Process(cache, "after", ("new secret", "secret"))
+    for dies, lives in ((before, after), (after, Process(cache, "another", ("new secret", "secret")))):
+        dies.unawaited = {f"of {dies.watch.me()}": FIELDS}
+        dies.lives()
+        for _ in range(10):
+            lives.lives()
+        assert taken_over_by(lives) == [(f"of {dies.watch.me()}", FIELDS)]
+
+
 def test_a_message_that_nobody_signed_is_not_taken_over(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
     owner, other = Process(cache, "owner"), Process(cache, "other")
     owner.unawaited = {"k1": FIELDS, "k2": FIELDS}
@@ -113,7 +123,7 @@ def test_a_message_that_nobody_signed_is_not_taken_over(cache: Cache, caplog: py
     for _ in range(10):
         other.lives()
     assert taken_over_by(other) == []
-    assert "has not signed" in caplog.text
+    assert "no token of this account has signed" in caplog.text
 
 
 def test_what_the_cache_did_not_take_is_said_again(cache: Cache) -> None:

@@ -92,7 +92,7 @@ def test_a_failure_shows_what_the_fan_would_see(run: Run) -> None:
     result = run("say", "hi", "--url", f"http://127.0.0.1:{free_port()}/wechat")
     assert (result.exit_code, result.stdout) == (1, f"{FAILURE_NOTICE}\n")
     assert "3 deliveries" in result.stderr
-    assert "is the service running" in result.stderr
+    assert "are the service and nginx running" in result.stderr
 
 
 def test_a_mode_without_its_key_is_named(settings: Callable[..., Settings], port: int) -> None:

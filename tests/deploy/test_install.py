@@ -11,6 +11,7 @@ from tests.deploy.machine import Done
 from tests.servers import ROOT, TOKEN, wait_for
 
 pytestmark = pytest.mark.timeout(600)
+CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=wx -days 2"
 
 
 def test_a_fan_is_answered_through_nginx_after_one_command(shop: Host, installed: Done) -> None:
@@ -68,6 +69,19 @@ def test_the_doctor_finds_nothing_wrong_and_names_commands_as_they_are_here(shop
     assert said["reach"]["todo"] == "sudo wechat shop doctor --url http://YOUR-ADDRESS/wechat/shop"
     assert said["socket"]["status"] == said["uWSGI"]["status"] == said["database"]["status"] == "ok"
     assert done.status == 1  # no public address is set, and messages are not sealed
+
+
+def test_the_doctor_sees_that_nginx_or_the_service_is_down(shop: Host) -> None:
+    for unit in ("nginx", "wechat@shop"):
+        shop.sh(f"systemctl stop {unit}")
+        try:
+            done = shop.run("wechat", "shop", "doctor")
+        finally:
+            shop.sh(f"systemctl start {unit}")
+        assert done.status == 2, done.said
+        assert "✗ signed request" in done.said
+        assert ("✗ uWSGI" in done.said) == (unit == "wechat@shop")
+    wait_for(lambda: shop.say("hi") == "1.0 hi", what="an answer")
 
 
 def test_what_the_account_can_write_is_never_loaded_as_code(shop: Host) -> None:
@@ -142,18 +156,30 @@ def test_a_file_that_an_operator_has_edited_stays(shop: Host, same_bot: str) -> 
 
 
 def test_what_nginx_refuses_is_taken_back(shop: Host, same_bot: str) -> None:
-    shop.sh("echo nonsense > /srv/share/no.pem")
-    done = shop.install(same_bot, "TLS_CERT=/srv/share/no.pem", "TLS_KEY=/srv/share/no.pem")
+    shop.sh(f"cd /srv/share; {CERTIFICATE} -keyout k.pem -out c.pem 2>/dev/null")
+    shop.sh("echo 'nonsense on;' > /etc/nginx/conf.d/nonsense.conf")
+    try:
+        done = shop.install(same_bot, "TLS_CERT=/srv/share/c.pem", "TLS_KEY=/srv/share/k.pem")
+    finally:
+        shop.sh("rm /etc/nginx/conf.d/nonsense.conf")
     assert done.status != 0
     assert "nginx refuses" in done.said
     assert "tls.conf" not in shop.sh("ls /etc/nginx/wechat; nginx -t")
     assert shop.say("hi") == "1.0 hi"
 
 
+def test_a_key_of_another_certificate_is_refused_before_anything_is_built(shop: Host, same_bot: str) -> None:
+    shop.sh(f"cd /srv/share; {CERTIFICATE} -keyout other.pem -out x.pem 2>/dev/null")
+    before = shop.sh("ls /opt/wechat/shop/releases")
+    for key in ("other.pem", "c.pem"):
+        done = shop.install(same_bot, "TLS_CERT=/srv/share/c.pem", f"TLS_KEY=/srv/share/{key}")
+        assert (done.status != 0, "is not the certificate of" in done.said) == (True, True), done.said
+    assert shop.sh("ls /opt/wechat/shop/releases") == before
+
+
 def test_tls_takes_the_paths_and_asks_a_responder_where_there_is_one(shop: Host, same_bot: str) -> None:
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=wx -days 2"
     shop.sh(
-        f"echo nameserver 192.0.2.1 > /etc/resolv.conf; cd /srv/share; {make} -keyout k.pem -out c.pem "
+        f"echo nameserver 192.0.2.1 > /etc/resolv.conf; cd /srv/share; {CERTIFICATE} -keyout k.pem -out c.pem "
         "-addext authorityInfoAccess=OCSP\\;URI:http://ocsp.example.com/ 2>/dev/null"
     )
     done = shop.install(same_bot, "TLS_CERT=/srv/share/c.pem", "TLS_KEY=/srv/share/k.pem")

@@ -91,5 +91,6 @@ def test_it_goes_for_good_with_purge(school: Host) -> None:
     assert gone.status == 0, gone.said
     assert left(school) == set()
     assert school.run("id", "wechat-school").status != 0
+    assert "wechat-school" not in school.sh("cat /etc/group")
     assert school.say("hi") == "1.0 hi"
     assert "there is no account school; those installed: shop" in school.make("uninstall", "ACCOUNT=school").said

@@ -132,6 +132,30 @@ def test_a_reload_with_a_wrong_setting_changes_nothing(shop: Host) -> None:
     assert shop.say("hi") == "1.0 hi"
 
 
+def test_a_start_with_a_wrong_setting_fails_and_goes_well_as_soon_as_it_is_right(shop: Host) -> None:
+    shop.sh("cp -p /etc/wechat/shop.env /srv/share/kept.env; sed -i 's/^WECHAT_TOKEN=/&!/' /etc/wechat/shop.env")
+    try:
+        done = shop.run("systemctl", "restart", "wechat@shop")
+        last = "journalctl --no-pager -u wechat@shop -n 12"
+        wait_for(lambda: "(environment and /etc/wechat/shop.env) are wrong" in shop.sh(last), what="the reason, last")
+    finally:
+        shop.sh("cp -p /srv/share/kept.env /etc/wechat/shop.env")
+    assert done.status != 0
+    wait_for(lambda: shop.say("hi") == "1.0 hi", what="an answer, without a hand's turn")
+
+
+def test_a_reload_is_done_when_all_workers_have_the_new_settings(shop: Host) -> None:
+    before = shop.running[2]
+    shop.sh("cp -p /etc/wechat/shop.env /srv/share/kept.env")
+    shop.sh("sed -i 's/^WECHAT_TOKEN=.*/WECHAT_TOKEN=tokenOfToday/' /etc/wechat/shop.env")
+    try:
+        assert shop.run("systemctl", "reload", "wechat@shop").status == 0
+        assert shop.running[2].isdisjoint(before)
+        assert [shop.say("hi") for _ in range(10)] == ["1.0 hi"] * 10
+    finally:
+        shop.sh("cp -p /srv/share/kept.env /etc/wechat/shop.env; systemctl reload wechat@shop")
+
+
 def test_the_log_loses_no_line_while_it_is_rotated(shop: Host) -> None:
     count = "zcat -f /var/log/wechat/shop/wechat.log* | grep -c ' wechat message '"
     shop.say("the first")

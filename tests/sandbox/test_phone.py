@@ -122,7 +122,7 @@ def test_a_callback_that_is_not_there_is_named() -> None:
     with Phone(f"http://127.0.0.1:{free_port()}/wechat", TOKEN, OPENID) as phone:
         outcome = phone.deliver(MESSAGE)
     assert outcome[:3] == (FAILURE_NOTICE, False, 3)
-    assert "is the service running" in outcome.reason
+    assert "are the service and nginx running" in outcome.reason
 
 
 @pytest.mark.parametrize(
