@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -143,13 +144,20 @@ class _Stderr:
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._looked = path, 0.0
+        self._lock = threading.Lock()
 
     def write(self, line: str) -> None:
         with suppress(OSError):  # a disk that is full costs the line, not the answer
-            if self._path and (now := time.monotonic()) >= self._looked + _FOLLOW_SECONDS:
-                self._looked = now
-                _follow(self._path)
+            if self._path and time.monotonic() >= self._looked + _FOLLOW_SECONDS:
+                self._look(self._path)
             os.write(_STDERR, (line + "\n").encode(errors="backslashreplace"))
+
+    def _look(self, path: Path) -> None:
+        # All who come meanwhile wait: what has not been written to for long may be compressed by now, and gone.
+        with self._lock:
+            if time.monotonic() >= self._looked + _FOLLOW_SECONDS:
+                _follow(path)
+                self._looked = time.monotonic()
 
 
 def _line_handlers() -> list[LineHandler]:
@@ -163,7 +171,7 @@ def _log_file() -> Path | None:
 
 def _follow(path: Path) -> None:
     """Open what is at ``path`` as stderr, unless it is already."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         if path.stat().st_ino == os.fstat(_STDERR).st_ino:
             return
     with suppress(OSError):  # where it cannot be opened, what is open will do

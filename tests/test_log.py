@@ -163,6 +163,37 @@ def test_a_log_file_that_was_renamed_is_left_within_a_second(tmp_path: Path) -> 
     assert (tmp_path / "wechat.log").stat().st_mode & 0o777 == 0o600
 
 
+SLOW_TO_OPEN = """
+import log, os, threading
+log.configure("INFO", "text")
+log.message({"word": "one"})
+os.rename("wechat.log", "wechat.log.1")
+threading.Event().wait(log._FOLLOW_SECONDS)
+opening, go_on, real = threading.Event(), threading.Event(), os.open
+def slow(*arguments):
+    opening.set()
+    go_on.wait(10)
+    return real(*arguments)
+os.open = slow
+first = threading.Thread(target=log.message, args=({"word": "two"},))
+first.start()
+opening.wait(10)
+second = threading.Thread(target=log.message, args=({"word": "three"},))
+second.start()
+second.join(0.3)
+go_on.set()
+first.join()
+second.join()
+"""
+
+
+def test_nobody_writes_to_the_renamed_log_while_another_opens_the_new_one(tmp_path: Path) -> None:
+    env = environment(LOGS_DIRECTORY=str(tmp_path))
+    subprocess.run([sys.executable, "-c", SLOW_TO_OPEN], env=env, cwd=tmp_path, check=True)
+    words = [re.findall("one|two|three", (tmp_path / name).read_text()) for name in ("wechat.log.1", "wechat.log")]
+    assert [words[0], sorted(words[1])] == [["one"], ["three", "two"]]
+
+
 def test_a_log_file_that_cannot_be_opened_leaves_the_lines_where_they_were(tmp_path: Path) -> None:
     program = "import log, logging; log.configure('INFO', 'text'); logging.getLogger('p').info('one')"
     env = environment(LOGS_DIRECTORY=str(tmp_path / "missing"))
