@@ -7,8 +7,8 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tests.faults.redis_server import RedisServer
@@ -28,7 +28,6 @@ class Harm(Meanwhile):
         super().__init__(self._go_on)
         self._service, self._redis, self._server = service, redis, server
         self._apart_seconds = apart_seconds
-        self.cache_is_away = threading.Event()
         self._settled = threading.Event()
         self._killed: list[tuple[int, float]] = []
         self.done: list[str] = []
@@ -68,16 +67,14 @@ class Harm(Meanwhile):
         self._service.reload_in_a_chain()
 
     def redis_says_nothing(self) -> None:
-        with self._cache_away():
-            self._redis.pause()
-            self.is_over.wait(_AWAY_SECONDS)
-            self._redis.resume()
+        self._redis.pause()
+        self.is_over.wait(_AWAY_SECONDS)
+        self._redis.resume()
 
     def redis_dies(self) -> None:
-        with self._cache_away():
-            self._redis.kill()
-            self.is_over.wait(_AWAY_SECONDS)
-            self._redis.start_again()
+        self._redis.kill()
+        self.is_over.wait(_AWAY_SECONDS)
+        self._redis.start_again()
 
     def revoke_the_token(self) -> None:
         self._server.wechat.revoke_token()
@@ -96,13 +93,6 @@ class Harm(Meanwhile):
     def reload_nginx(self) -> None:
         pid = self._service.folder / "nginx.pid"
         os.kill(int(Path(pid).read_text()), signal.SIGHUP)
-
-    @contextmanager
-    def _cache_away(self) -> Iterator[None]:
-        self.cache_is_away.set()
-        yield
-        self.is_over.wait(_AWAY_SECONDS)  # workers try it again once a second
-        self.cache_is_away.clear()
 
     def _go_on(self) -> None:
         for number in itertools.count():

@@ -11,13 +11,13 @@ import pytest
 from app.sandbox.phone import FAILURE_NOTICE
 from tests.load.site import Footprint
 from tests.load.wechat import Result
-from tests.soak.soak import Soak, soak
+from tests.soak.soak import Soak, cache_failures, soak
 from tests.soak.traffic import ERROR_REPLY, HOLD_REPLY, KINDS, Said, Verdict, judge
 
 
 @pytest.mark.timeout(300)
 def test_with_everything_at_once_nothing_is_lost_answered_twice_or_refused(tmp_path: Path) -> None:
-    done = soak(tmp_path, 30, apart_seconds=2)
+    done = soak(tmp_path, 36, apart_seconds=2)
     assert done.is_right, done
     assert {verdict.kind.name: verdict.messages > 5 for verdict in done.verdicts} == {kind.name: True for kind in KINDS}
     assert {"kill a worker", "reload in a chain", "redis says nothing", "redis dies"} <= done.faults.keys()
@@ -75,7 +75,18 @@ def test_what_fans_got_is_counted(verdict: Verdict, expected: tuple[int, ...]) -
 def test_a_forgery_that_passes_and_memory_that_grows_are_seen() -> None:
     verdicts = [judged(QUICK, result("quick oFan"))]
     footprints = [Footprint(100, 10, 10), Footprint(100, 10, 10), Footprint(115, 10, 10)]
-    right = Soak(verdicts, 10, Counter(), 1, Counter(), 1, footprints)
+    right = Soak(verdicts, 10, 0, 3, 1, Counter(), 1, footprints)
     assert (right.is_right, round(right.growth, 2)) == (True, 0.15)
-    assert not right._replace(taken=Counter({200: 1})).is_right
+    assert not right._replace(taken=1).is_right
     assert not right._replace(verdicts=[judged(SLOW, GONE)]).is_right
+
+
+def test_when_a_worker_does_without_the_cache_its_log_says_so() -> None:
+    output = "\n".join(
+        [
+            "2026-11-21T00:03:38.500+0000 ERROR wechat.cache the cache fails, and messages may be handled twice: x",
+            "2026-11-21T00:03:39.500+0000 WARNING wechat.cache the cache is back",
+            "2026-11-21T08:03:40.500+0800 ERROR wechat.cache the cache fails, and messages may be handled twice: x",
+        ]
+    )
+    assert cache_failures(output) == [1795219418.5, 1795219420.5]

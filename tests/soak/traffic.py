@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -92,32 +91,36 @@ class Fans(Meanwhile):
 
 
 class Others(Meanwhile):
-    """They forge, capture and look at the figures while the context is entered; ``taken`` is what passed."""
+    """They forge, capture and look at the figures; ``taken`` is when (since 1970) a captured signature passed.
 
-    def __init__(self, url: str, cache_is_away: threading.Event) -> None:
+    ``believed`` is how many requests with another token passed.
+    """
+
+    def __init__(self, url: str) -> None:
         super().__init__(self._come)
         self._url = url
-        self._cache_is_away = cache_is_away
-        self.refused = self.looked = 0
-        self.taken: Counter[int] = Counter()
+        self.refused = self.looked = self.believed = 0
+        self.taken: list[float] = []
 
     def _come(self) -> None:
         with requests.Session() as http, Phone("", TOKEN, "oFanWhoIsOverheard0000000000") as phone:
             while not self.is_over.wait(0.2):
                 query, body = phone.envelope(text_message("oFanWhoIsOverheard0000000000", "quick overheard"))
-                self._post(http, query | {"signature": sign("anotherToken", query["timestamp"], query["nonce"])}, body)
-                # Without the cache nobody knows which signatures have been used.
-                if self._post(http, query, body, is_forged=False) == 200 and not self._cache_is_away.is_set():
-                    self._post(http, query, text_message("oFanWhoIsOverheard0000000000", "forged").encode())
+                forged = query | {"signature": sign("anotherToken", query["timestamp"], query["nonce"])}
+                self.believed += self._passes(http, forged, body)
+                if self._post(http, query, body) == 200:
+                    captured = text_message("oFanWhoIsOverheard0000000000", "forged").encode()
+                    if self._passes(http, query, captured):
+                        self.taken.append(time.time())
                 self.looked += http.get(self._url.replace("/wechat", "/metrics"), timeout=10).status_code == 200
 
-    def _post(self, http: requests.Session, query: dict[str, str], body: bytes, *, is_forged: bool = True) -> int:
-        status = http.post(self._url, params=query, data=body, timeout=10).status_code
-        if is_forged and status == 403:
-            self.refused += 1
-        elif is_forged and status < 500:  # no worker just now is no answer to a forgery
-            self.taken[status] += 1
-        return status
+    def _passes(self, http: requests.Session, query: dict[str, str], body: bytes) -> bool:
+        status = self._post(http, query, body)
+        self.refused += status == 403
+        return status != 403 and status < 500  # no worker just now is no answer to a forgery
+
+    def _post(self, http: requests.Session, query: dict[str, str], body: bytes) -> int:
+        return http.post(self._url, params=query, data=body, timeout=10).status_code
 
 
 def judge(fans: Fans, server: WeChatServer, wechat: WeChat, cut: set[str]) -> Iterator[Verdict]:
