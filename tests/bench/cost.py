@@ -124,6 +124,7 @@ def measure(case: Case, messages: int, *, threads: int = 1500, processes: int = 
             before, commands_before = _reading(client, folder, *pids), commands(client)
             if wrong := _wrong(service.url, case, messages):
                 raise RuntimeError(f"{len(wrong)} of {messages} were not answered: {wrong[0]}")
+            wait_for(lambda: not client.keys("*:ward"), what="the end of what is said of slow messages, once a second")
             after, called = _reading(client, folder, *pids), commands(client)
             kinds = _kinds(client, messages)
     used = {name: (late - soon) / messages for name, soon, late in zip(Reading._fields, before, after, strict=True)}
@@ -204,7 +205,8 @@ def _kinds(client: Redis, messages: int) -> dict[str, tuple[float, int, int]]:
 
 def commands_cell(cost: Cost) -> str:
     """Return how many of each command a message takes, as the table shows it."""
-    return ", ".join(f"{count:.3g} {name.upper()}" for name, count in cost.commands.items())
+    whole = {name: round(count) for name, count in cost.commands.items()}  # the rest is of the process, once a second
+    return ", ".join(f"{count} {name.upper()}" for name, count in whole.items() if count)
 
 
 def _items_cell(cost: Cost) -> str:
