@@ -31,12 +31,6 @@ endef
 
 # $(call need,TEST,PACKAGES): where TEST fails, install Debian's PACKAGES if this user may, else say how.
 define need
-	{ $(1); } >/dev/null 2>&1 && exit 0
-	$(call install_missing,false,$(2))
-endef
-
-# The same, and go on.
-define install_missing
 	if ! { $(1); } >/dev/null 2>&1; then
 	if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo
 	else echo "missing: $(2). Install with:  sudo apt-get install -y $(2)" >&2; exit 1; fi
@@ -117,7 +111,7 @@ clean:
 
 # What Debian and Ubuntu keep in packages of their own: venv, and what uWSGI is compiled with.
 system-python:
-	$(call install_missing,command -v $(PYTHON),python3)
+	$(call need,command -v $(PYTHON),python3)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
 	  echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); expected 3.11 or later:  make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(call need,$(PYTHON) -c 'import ensurepip$(comma) sysconfig$(comma) os; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' && cc --version,build-essential python3-dev python3-venv)

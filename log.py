@@ -51,8 +51,9 @@ def message(fields: Mapping[str, Any]) -> None:
     """
     root = logging.getLogger()
     if root.level <= logging.INFO:
-        for handler in _line_handlers():
-            handler.write(handler.lines.line(time.time(), "INFO", _NAME, "message", fields))
+        for handler in root.handlers:
+            if isinstance(handler, LineHandler):
+                handler.write(handler.lines.line(time.time(), "INFO", _NAME, "message", fields))
 
 
 def masked(openid: str) -> str:

@@ -15,35 +15,34 @@ def installed_account() -> str:
 
 def command(words: str) -> str:
     """Return what is typed here for the command ``flask words``."""
-    account = installed_account()
-    return f"sudo wechat {account} {words.removeprefix('wechat ')}" if account else f"flask {words}"
+    return _either(f"flask {words}", f"sudo wechat ACCOUNT {words.removeprefix('wechat ')}")
 
 
 def settings_file() -> str:
     """Return where the settings are."""
-    account = installed_account()
-    return f"/etc/wechat/{account}.env" if account else ".env"
+    return _either(".env", "/etc/wechat/ACCOUNT.env")
 
 
 def size_file() -> str:
     """Return where uWSGI's options are changed."""
-    account = installed_account()
-    return f"/etc/wechat/{account}.ini" if account else "uwsgi_wechat.ini"
+    return _either("uwsgi_wechat.ini", "/etc/wechat/ACCOUNT.ini")
 
 
 def unit_option(option: str) -> str:
     """Return how ``option`` gets into the unit."""
-    account = installed_account()
-    return f"sudo systemctl edit wechat@{account}: {option}" if account else f"{option} in the unit"
+    return _either(f"{option} in the unit", f"sudo systemctl edit wechat@ACCOUNT: {option}")
 
 
 def restart() -> str:
     """Return how the service is restarted."""
-    account = installed_account()
-    return f"sudo systemctl restart wechat@{account}" if account else "restart the service"
+    return _either("restart the service", "sudo systemctl restart wechat@ACCOUNT")
 
 
 def status() -> str:
     """Return how it is seen whether the service runs."""
+    return _either("systemctl status 'wechat@*'", "systemctl status wechat@ACCOUNT")
+
+
+def _either(in_a_clone: str, installed: str) -> str:
     account = installed_account()
-    return f"systemctl status wechat@{account}" if account else "systemctl status 'wechat@*'"
+    return installed.replace("ACCOUNT", account) if account else in_a_clone

@@ -63,9 +63,8 @@ class Calls:
         self.http = requests.Session()
         self.http.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
         self.http.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
-        self.http.trust_env = not is_this_machine(
-            urlsplit(base_url).hostname or ""
-        )  # no proxy between two on one machine
+        # No proxy between two on one machine.
+        self.http.trust_env = not is_this_machine(urlsplit(base_url).hostname or "")
         self.http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._used_at = 0.0
 

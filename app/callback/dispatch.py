@@ -27,33 +27,27 @@ class Table:
             raise ConfigError(f"MIDDLEWARE is {type(middleware).__name__}; expected a list of functions")
         self.middleware = tuple(middleware)
         _check(handlers, self.middleware)
-        self._exact = {_folded(key): handler for key, handler in handlers.items() if not _has_pattern(key)}
-        self._patterns = [(key[0].lower(), key[1], handler) for key, handler in handlers.items() if _has_pattern(key)]
+        self._exact = {_folded(row[0]): row for row in handlers.items() if not _has_pattern(row[0])}
+        self._patterns = [(row[0][0].lower(), row[0][1], row) for row in handlers.items() if _has_pattern(row[0])]
         self._call: Handler = _call_handler
         for function in reversed(self.middleware):
             self._call = _wrapped(function, self._call)
 
     def find(self, message: Any) -> Handler | None:
         """Return the most specific row's handler, and leave a pattern's match in ``message.match``."""
+        return self.find_row(message)[1]
+
+    def find_row(self, message: Any) -> tuple[Any, Handler | None]:
+        """Return the most specific row: its key as it was written, and its handler; None for both where none is."""
         msg_type, detail, key = _place(message)
         for place in ((msg_type, detail, key), (msg_type, detail)):
             if place in self._exact:
                 return self._exact[place]
-        for pattern_type, pattern, handler in self._patterns:
+        for pattern_type, pattern, row in self._patterns:
             if pattern_type == msg_type and detail is not None and (match := pattern.fullmatch(detail)):
                 message.match = match
-                return handler
-        return self._exact.get(msg_type, self._exact.get("*"))
-
-    def key_for(self, message: Any) -> Any:
-        """Return the key of the row that ``find`` takes for ``message``, as it was written; None for none."""
-        handler = self.find(message)
-        msg_type, detail, key = _place(message)
-        places = [(msg_type, detail, key), (msg_type, detail), msg_type, "*"]
-        exact = {_folded(row): row for row in self.rows if not _has_pattern(row)}
-        if message.match is not None:
-            return next(row for row in self.rows if _has_pattern(row) and row[1] is message.match.re)
-        return None if handler is None else next(exact[place] for place in places if place in exact)
+                return row
+        return self._exact.get(msg_type) or self._exact.get("*") or (None, None)
 
     def takes_click(self, key: str) -> bool:
         """Return whether a row is there for the click on ``key``, other than those for any event."""

@@ -2,7 +2,6 @@
 
 import contextvars
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,7 +32,7 @@ class Courier:
         With a fault: "twice" delivers it twice at once, "late" long after it was signed, "forged" is signed with
         another token.
         """
-        number = self._state.add("said", {"openid": openid, "xml": message, "fault": fault})
+        number = self._state.add("said", {"openid": openid, "xml": message})
         carry = partial(self._carry, number, url, openid, message, fault)
         threading.Thread(target=contextvars.Context().run, args=(carry,), name="courier", daemon=True).start()
         return number
@@ -55,8 +54,8 @@ class Courier:
         self._state.add("answer", said | {"xml": outcome.reply, "shown": outcome.shown})
 
     def _note(self, number: int, attempt: Attempt) -> None:
-        said = attempt._asdict() | {"message": number, "ended": time.time()}
-        self._state.add("delivery", said | {"body": _text(attempt.body), "answer": _text(attempt.answer)})
+        shown = {"message": number, "body": _text(attempt.body), "answer": _text(attempt.answer)}
+        self._state.add("delivery", attempt._asdict() | shown)
 
 
 def _text(body: bytes) -> str:

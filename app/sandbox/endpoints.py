@@ -14,7 +14,6 @@ from app.sandbox.wechat import Answer, Call, Endpoint, Refusal, WeChat
 _TEMPORARY_MOST_SECONDS = 2592000
 _MEDIA_SECONDS = 3 * 86400
 _TICKET_SECONDS = 7200
-_MOST_SCENES = 200
 _MEDIA_BYTES = {"image": 10 << 20, "voice": 2 << 20, "video": 10 << 20, "thumb": 64 << 10}
 
 
@@ -78,9 +77,6 @@ def qrcode_create(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer
     if not is_limited:
         answer["expire_seconds"] = min(int(call.body.get("expire_seconds", 60)), _TEMPORARY_MOST_SECONDS)
     account.setdefault("qrcodes", {})[answer["ticket"]] = answer["url"]
-    account["scenes"] = [*account.get("scenes", []), str(scene.get("scene_id") or scene.get("scene_str"))][
-        -_MOST_SCENES:
-    ]
     return answer
 
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from app.sandbox.login import OPENID
 from app.sandbox.state import State
 
+_CREATE = "/cgi-bin/qrcode/create"
+
 
 class Person(NamedTuple):
     """Somebody with a phone; ``follows`` tells whether they follow the account."""
@@ -41,6 +43,6 @@ def menu_of(state: State) -> list[dict[str, Any]]:
 
 
 def scenes_of(state: State) -> list[str]:
-    """Return the scenes of the QR codes that were made, the newest first."""
-    with state.changed() as account:
-        return list(dict.fromkeys(reversed(account.get("scenes", ()))))
+    """Return the scenes of the QR codes that WeChat was asked for, the newest first."""
+    asked = (call["body"]["action_info"]["scene"] for call in state.records("call", path=_CREATE, errcode=0))
+    return list(dict.fromkeys(str(next(iter(scene.values()))) for scene in reversed(list(asked))))

@@ -49,21 +49,23 @@ class State:
             connection.commit()
         return last
 
-    def records(self, *kinds: str, **having: Any) -> list[dict[str, Any]]:
-        """Return what was recorded of these kinds, the oldest first, with these values in it.
+    def records(self, kind: str, **having: Any) -> list[dict[str, Any]]:
+        """Return what was recorded of this kind, the oldest first, with these values in it.
 
-        In each, ``number``, ``kind`` and ``at``, in seconds since 1970, are added.
+        In each, ``number`` and ``at``, in seconds since 1970, are added.
         """
-        wanted = [
-            f"kind IN ({', '.join('?' * len(kinds))})",
-            *(f"json_extract(data, '$.{name}') = ?" for name in having),
-        ]
+        return self._found(kind, {f"json_extract(data, '$.{name}')": value for name, value in having.items()})
+
+    def record(self, kind: str, number: int) -> dict[str, Any] | None:
+        """Return one record of this kind by its number, or None."""
+        return next(iter(self._found(kind, {"id": number})), None)
+
+    def _found(self, kind: str, having: dict[str, Any]) -> list[dict[str, Any]]:
+        wanted = "".join(f" AND {name} = ?" for name in having)
+        query = f"SELECT id, at, data FROM record WHERE kind = ?{wanted} ORDER BY id"  # noqa: S608 (names of ours)
         with self._connected() as connection:
-            rows = connection.execute(
-                f"SELECT id, kind, at, data FROM record WHERE {' AND '.join(wanted)} ORDER BY id",  # noqa: S608 (names of ours)
-                (*kinds, *having.values()),
-            )
-            return [{"number": number, "kind": kind, "at": at, **json.loads(data)} for number, kind, at, data in rows]
+            rows = connection.execute(query, (kind, *having.values()))
+            return [{"number": number, "at": at, **json.loads(data)} for number, at, data in rows]
 
     def keep_media(self, media_id: str, media_type: str, name: str, data: bytes) -> None:
         """Keep an uploaded file."""

@@ -29,8 +29,6 @@ class Trace(NamedTuple):
 
     number: int
     openid: str
-    at: float
-    fault: str
     xml: str
     row: Row | None
     deliveries: list[dict[str, Any]]
@@ -40,14 +38,13 @@ class Trace(NamedTuple):
 
 def find_trace(state: State, table: Table, number: int) -> Trace | None:
     """Return what is known of the message, None where there is none of that number."""
-    said = next((one for one in state.records("said") if one["number"] == number), None)
+    said = state.record("said", number)
     if said is None:
         return None
     answer = next(iter(state.records("answer", message=number)), None)
     lines = [one["line"] for one in state.records("line", message=number)]
-    row = _row(table, said["xml"])
     deliveries = state.records("delivery", message=number)
-    return Trace(number, said["openid"], said["at"], said["fault"], said["xml"], row, deliveries, answer, lines)
+    return Trace(number, said["openid"], said["xml"], _row(table, said["xml"]), deliveries, answer, lines)
 
 
 def keep_lines(state: State) -> None:
@@ -62,10 +59,9 @@ def keep_lines(state: State) -> None:
 
 
 def _row(table: Table, message_xml: str) -> Row | None:
-    message = parse(xml.read(message_xml.encode()))
-    handler = table.find(message)
+    key, handler = table.find_row(parse(xml.read(message_xml.encode())))
     if handler is None:
         return None
     code = getattr(inspect.unwrap(handler), "__code__", None)
     file, line = (code.co_filename, code.co_firstlineno) if code else ("", 0)
-    return Row(as_python(table.key_for(message)), handler_name(handler), file, line)
+    return Row(as_python(key), handler_name(handler), file, line)

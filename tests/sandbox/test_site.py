@@ -216,8 +216,9 @@ def test_what_a_fan_sends_as_a_file_comes_back(site: Site) -> None:
 
 
 def test_a_location_is_sent_in_degrees(site: Site) -> None:
-    site.act("location", latitude="39.9087", longitude="116.3975", label="天安门")
+    number = site.act("location", latitude="39.9087", longitude="116.3975", label="天安门")
     site.says("39.91 天安门")
+    assert "<Location_X>39.908700</Location_X><Location_Y>116.397500<" in html.unescape(site.get(f"/messages/{number}"))
 
 
 def test_the_menu_that_was_pushed_is_on_the_phone(site: Site) -> None:

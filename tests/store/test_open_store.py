@@ -2,7 +2,9 @@
 
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import flask_migrate
@@ -11,8 +13,9 @@ from flask import Flask
 from sqlalchemy import make_url, text
 
 from app.errors import ConfigError, StoreError, Taken
-from app.store import open_store, transaction
+from app.store import db, open_store, transaction
 from app.store.fans import find_fan, keep_fan
+from tests.actors import Account
 from tests.cache_servers import PASSWORD
 from tests.database_servers import DatabaseServer
 from tests.servers import APPID, free_port
@@ -131,3 +134,14 @@ def test_a_restart_of_the_server_between_two_calls_is_not_noticed(
 def test_more_threads_than_connections_wait_for_one_another(store: Flask) -> None:
     keep_fan(APPID, "oA", {})
     assert all(together(store, [lambda: all(find_fan(APPID, "oA") for _ in range(3))] * 20))
+
+
+def test_a_session_that_a_handler_used_ends_with_its_message(account: Callable[..., Account]) -> None:
+    def ask(message: Any) -> str:
+        return str(db.session.scalar(text("SELECT 7")))
+
+    opened = account({"text": ask})
+    assert [opened.say("hi") for _ in range(3)] == ["7"] * 3
+    assert not db.session.registry.registry
+    with opened.app.app_context():
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
