@@ -16,6 +16,7 @@ from app.callback.late import SendLate
 from app.callback.road import Beside, Road
 from app.cli.commands import wechat_commands
 from app.cli.doctor import with_doctor
+from app.console.site import mount_console
 from app.cookies import sign_cookies
 from app.errors import ConfigError
 from app.health import add_health
@@ -65,6 +66,8 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     add_jssdk(app, settings)
     if settings.sandbox:
         mount_sandbox(app, settings, table)
+    if settings.admin_password:
+        mount_console(app, settings, table, shared, road.forget)
     app.cli.add_command(wechat_commands(settings, table))
     return app
 

@@ -78,6 +78,18 @@ def text(most_bytes: int) -> Check:
     return check
 
 
+def is_hash(password: str) -> bool:
+    """Tell whether ``password`` is the hash of one, as werkzeug writes it."""
+    return re.fullmatch(r"(scrypt|pbkdf2):[\w:]+\$[^$]+\$[0-9a-f]+", password) is not None
+
+
+def password(raw: str) -> str:
+    """Take a password of at least 8 characters, or the hash of one."""
+    if len(raw) < 8 or (raw.startswith(("scrypt:", "pbkdf2:")) and not is_hash(raw)):
+        raise ValueError(raw)
+    return raw
+
+
 def log_level(raw: str) -> str:
     """Take a level's name in upper or lower case."""
     return str(one_of("DEBUG", "INFO", "WARNING", "ERROR")(raw.upper()))

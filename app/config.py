@@ -86,7 +86,7 @@ class Settings:
     public_url: str = _setting(checks.url, _HTTP_EXPECTED)
     jssdk_hosts: tuple[str, ...] = _setting(checks.hosts, "names of hosts, separated by commas", ())
     secret_key: str = _setting(checks.pattern("[!-~]{32,}"), "at least 32 visible ASCII characters", secret=True)
-    admin_password: str = _setting(checks.pattern(".{8,}"), "at least 8 characters", secret=True)
+    admin_password: str = _setting(checks.password, "at least 8 characters, or the hash of a password", secret=True)
     sandbox: bool = _setting(checks.flag, "1, or nothing", False)
     chat_base_url: str = _setting(checks.url, "https://HOST/v1 of an OpenAI-compatible service")
     chat_api_key: str = _setting(checks.pattern("[!-~]+"), "visible ASCII characters", secret=True)
@@ -150,6 +150,7 @@ def load(
         raise ConfigError.listing(f"the settings (environment and {place.settings_file()}) are wrong", problems)
     if not raw.get("WECHAT_HOLD_REPLY"):  # the default names the default word
         values["hold_reply"] = values["hold_reply"].replace(" 1 ", f" {values['pickup_word']} ")
+    values["admin_password"] = _hashed(values["admin_password"], values["token"])
     values["cache_url"] = values["cache_url"] or ("uwsgi://wechat" if _under_uwsgi() else "memory://")
     return Settings(**values)
 
@@ -165,6 +166,15 @@ def _sandbox(values: Mapping[str, Any], raw: Mapping[str, str]) -> dict[str, str
     if not raw.get("WECHAT_API_BASE_URL") and not _under_uwsgi():  # a production start names it
         account["api_base_url"] = url + SANDBOX_API_PATH
     return account
+
+
+def _hashed(password: str, token: str) -> str:
+    """Return the password's hash, the same in all processes; a hash stays as it is."""
+    if not password or checks.is_hash(password):
+        return password
+    salt = hashlib.blake2b(token.encode(), digest_size=8, person=b"admin").hexdigest()
+    parts = hashlib.scrypt(password.encode(), salt=salt.encode(), n=2**15, r=8, p=1, maxmem=2**26)
+    return f"scrypt:32768:8:1${salt}${parts.hex()}"
 
 
 def env_name(row: "Field[Any]") -> str:

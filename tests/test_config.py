@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from werkzeug.security import check_password_hash, generate_password_hash
 
 from app import config
 from app.errors import ConfigError
@@ -147,7 +148,21 @@ def test_secrets_are_not_in_the_settings_repr(settings: Load) -> None:
         WECHAT_TOKEN_PREVIOUS="previousToken", WECHAT_ADMIN_PASSWORD="aPassword", WECHAT_APPSECRET="s" * 32
     )
     assert not any(secret in repr(loaded) for secret in loaded.secrets)
-    assert set(loaded.secrets) == {TOKEN, "previousToken", "aPassword", "s" * 32}
+    assert set(loaded.secrets) == {TOKEN, "previousToken", loaded.admin_password, "s" * 32}
+
+
+def test_the_password_of_the_console_is_kept_as_a_hash(settings: Load) -> None:
+    loaded = settings(WECHAT_ADMIN_PASSWORD="aPassword")
+    assert check_password_hash(loaded.admin_password, "aPassword")
+    assert loaded.admin_password == settings(WECHAT_ADMIN_PASSWORD="aPassword").admin_password  # in all processes
+    own = generate_password_hash("aPassword")
+    assert settings(WECHAT_ADMIN_PASSWORD=own).admin_password == own
+
+
+@pytest.mark.parametrize("password", ["seven77", "scrypt:32768:8:1$cut", "pbkdf2:sha256$$"])
+def test_a_password_that_is_short_or_half_a_hash_stops_the_start(settings: Load, password: str) -> None:
+    with pytest.raises(ConfigError, match="WECHAT_ADMIN_PASSWORD is malformed"):
+        settings(WECHAT_ADMIN_PASSWORD=password)
 
 
 def test_the_settings_are_in_the_applications_config(settings: Load) -> None:

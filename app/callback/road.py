@@ -97,6 +97,11 @@ class Road:
             return seal_reply(opened.seal, opened.token, answer.xml, int(now))
         return answer.xml
 
+    def forget(self, openid: str) -> None:
+        """Forget the fan's session and the answers that wait for them."""
+        Session(self._cache, openid, self._settings.session_seconds).delete()
+        self._late.forget(openid)
+
     def _adopt(self, key: str, fields: dict[str, Any]) -> None:
         message = parse(fields)
         asked = str(fields.get("CreateTime"))
@@ -140,8 +145,7 @@ class Road:
             return Answer(xml, "replied" if xml else "unhandled" if handler is None else "silent", name, value)
         finally:
             for openid in message.leaving:
-                Session(self._cache, openid, self._settings.session_seconds).delete()
-                self._late.forget(openid)
+                self.forget(openid)
             _note(self._beside.handled, message)
         return self._instead(self._settings.error_reply, message, "failed", name)
 

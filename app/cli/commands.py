@@ -3,7 +3,7 @@
 import click
 
 from app.callback.dispatch import Table
-from app.cli import doctor, fan, ips, menu, message, qrcode, sandbox
+from app.cli import doctor, fan, ips, menu, message, password, qrcode, sandbox
 from app.config import SANDBOX_API_PATH, Settings
 
 _OF_THE_API = ("menu", "qrcode", "message", "ips")
@@ -25,6 +25,7 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
         qrcode.group(),
         *message.commands(settings),
         ips.ips,
+        password.password,
         doctor.command(settings, table),
     ):
         group.add_command(command)

@@ -1,0 +1,1 @@
+"""DOOR of the operator's browser: ``/console/``."""

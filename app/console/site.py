@@ -1,0 +1,55 @@
+"""The console's pages: which there are, and what is shown where one fails."""
+
+from typing import Any
+
+from flask import Flask, render_template, request
+
+from app.cache import Cache
+from app.callback.dispatch import Table
+from app.config import Settings
+from app.console.access import guard
+from app.console.codes import add_codes
+from app.console.doctor import add_doctor
+from app.console.fans import Forget, add_fans
+from app.console.handlers import add_handlers
+from app.console.menu import add_menu
+from app.console.messages import add_messages
+from app.errors import StoreError
+from app.pages import pages, say
+
+_PAGES = (
+    (".overview", "概览", "Overview"),
+    (".handlers", "处理函数", "Handlers"),
+    (".menu", "自定义菜单", "Menu"),
+    (".codes", "二维码", "QR codes"),
+    (".fans", "用户", "Fans"),
+    (".messages", "客服消息", "Messages"),
+    (".doctor", "体检", "Doctor"),
+)
+
+
+def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, forget: Forget) -> None:
+    """Put the console on ``app``, for whoever knows the password of ``settings``.
+
+    ``forget(openid)`` forgets what is kept of a fan beside the database.
+    """
+    site = pages("console", "/console")
+    guard(site, settings, cache)
+    site.context_processor(lambda: {"pages": _PAGES, "here": f".{str(request.endpoint).rpartition('.')[2]}"})
+    site.errorhandler(StoreError)(_without_database)
+    site.get("/", endpoint="overview")(lambda: render_template("console/overview.html"))
+    add_handlers(site, table)
+    add_menu(site, table)
+    add_codes(site)
+    add_fans(site, forget)
+    add_messages(site)
+    add_doctor(site, settings, table)
+    app.register_blueprint(site)
+
+
+def _without_database(error: StoreError) -> Any:
+    text = f"{say('数据库不可用', 'the database cannot be used')}: {error}"
+    if "HX-Request" in request.headers:
+        return text, 503, {"Content-Type": "text/plain; charset=utf-8"}
+    heading = say("数据库不可用", "The database cannot be used")
+    return render_template("console/failed.html", heading=heading, reason=str(error)), 503

@@ -1,0 +1,116 @@
+"""Who gets into the console, and who does not."""
+
+import logging
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.actors import Account
+from tests.console.conftest import ORIGIN, PASSWORD, Open, Operator
+
+PAGES = ["/", "/handlers", "/menu", "/codes", "/fans", "/messages", "/doctor"]
+
+
+@pytest.fixture
+def stranger(account: Callable[..., Account]) -> Operator:
+    return Operator(account(WECHAT_ADMIN_PASSWORD=PASSWORD))
+
+
+def test_without_a_password_there_is_no_console(account: Callable[..., Account]) -> None:
+    assert Operator(account()).client.get("/console/").status_code == 404
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nobody_sees_a_page_without_the_password(stranger: Operator, page: str) -> None:
+    response = stranger.client.get(f"/console{page}")
+    assert (response.status_code, response.headers["Location"]) == (302, f"/console/login?next=/console{page}")
+    polled = stranger.client.get(f"/console{page}", headers={"HX-Request": "true"})
+    assert (polled.status_code, polled.text) == (401, "log in again first, in another window")
+
+
+def test_who_knows_it_gets_to_the_page_that_was_asked_for(stranger: Operator) -> None:
+    assert stranger.log_in(next="/console/handlers").headers["Location"] == "/console/handlers"
+    assert "小王" in stranger.text("/handlers")
+
+
+@pytest.mark.parametrize("target", ["https://example.com/", "//example.com", "/console/\\example.com", "/wechat", ""])
+def test_a_login_leads_to_no_other_site(stranger: Operator, target: str) -> None:
+    assert stranger.log_in(next=target).headers["Location"] == "/console/"
+
+
+def test_a_wrong_password_is_refused_and_is_in_no_line(stranger: Operator, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    response = stranger.log_in("wrong horse")
+    assert (response.status_code, "Set-Cookie" in response.headers) == (403, False)
+    assert "wrong password" in caplog.text
+    assert "horse" not in caplog.text
+
+
+def test_attempts_are_limited_and_a_right_password_does_not_help_then(stranger: Operator) -> None:
+    assert [stranger.log_in("wrong horse").status_code for _ in range(6)] == [403] * 5 + [429]
+    refused = stranger.log_in()
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "300")
+
+
+def test_good_logins_are_not_limited(stranger: Operator) -> None:
+    assert {stranger.log_in().status_code for _ in range(8)} == {302}
+
+
+def test_attempts_are_limited_also_where_the_cache_is_down(account: Callable[..., Account]) -> None:
+    stranger = Operator(account(WECHAT_ADMIN_PASSWORD=PASSWORD, WECHAT_CACHE_URL="redis://127.0.0.1:1"))
+    assert [stranger.log_in("wrong horse").status_code for _ in range(6)] == [403] * 5 + [429]
+
+
+def test_the_cookie_is_closed_to_scripts_and_other_sites(stranger: Operator) -> None:
+    cookie = stranger.log_in().headers["Set-Cookie"]
+    assert re.fullmatch(
+        r"wechat_console_=\S+; Expires=[^;]+; Max-Age=43200; HttpOnly; Path=/console/; SameSite=Strict", cookie
+    )
+
+
+def test_a_change_without_the_pages_token_is_refused(console: Open) -> None:
+    operator = console()
+    for wrong in ("", "0" * 32):
+        response = operator.client.post("/console/logout", data={"csrf": wrong}, headers=ORIGIN)
+        assert response.status_code == 403
+    other_site = {"Origin": "https://example.com"}
+    assert operator.client.post("/console/logout", data={"csrf": operator.csrf}, headers=other_site).status_code == 403
+    operator.get("/")
+
+
+def test_after_the_logout_a_copy_of_the_cookie_is_of_no_use(console: Open) -> None:
+    operator = console()
+    copy = operator.client.get_cookie("wechat_console_", path="/console/")
+    assert copy is not None
+    operator.post("/logout")
+    operator.get("/", status=302)
+    operator.client.set_cookie("wechat_console_", copy.value, path="/console/")
+    operator.get("/", status=302)
+
+
+def test_a_cookie_of_another_password_is_of_no_use(console: Open, account: Callable[..., Account]) -> None:
+    cookie = console().client.get_cookie("wechat_console_", path="/console/")
+    assert cookie is not None
+    other = Operator(account(WECHAT_ADMIN_PASSWORD="another horse"))
+    other.client.set_cookie("wechat_console_", cookie.value, path="/console/")
+    other.get("/", status=302)
+
+
+def test_each_login_and_logout_is_in_the_log(console: Open, capfd: pytest.CaptureFixture[str]) -> None:
+    console(WECHAT_LOG_LEVEL="ERROR").post("/logout")
+    lines = [line.partition("INFO ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert lines == [f"wechat.audit {action} operator=小王 from=127.0.0.1" for action in ("login", "logout")]
+
+
+def test_pages_allow_no_inline_script_and_nothing_from_elsewhere(console: Open) -> None:
+    response = console().client.get("/console/")
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<script(?! src=\"/console/static/)|\son\w+=|\sstyle=|https?://", response.text)
+
+
+def test_others_than_this_machine_see_no_login(stranger: Operator) -> None:
+    response = stranger.client.get("/console/login", environ_base={"REMOTE_ADDR": "203.0.113.1"})
+    assert response.status_code == 403
