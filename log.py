@@ -38,9 +38,11 @@ def configure(level: str, log_format: str, secrets: Iterable[str] = ()) -> None:
     logging.getLogger("urllib3").setLevel(max(logging.INFO, root.level))  # below, it prints addresses with their tokens
 
 
-def add_listener(listener: Callable[[str], object]) -> None:
-    """Give each line to ``listener`` as well, as it is on stderr, until the next ``configure``."""
-    logging.getLogger().addHandler(LineHandler(_line_handlers()[0].lines, listener))
+def add_listener(listener: Callable[[str], object], level: int = logging.NOTSET) -> None:
+    """Give each line from ``level`` on to ``listener`` as well, as it is on stderr, until the next ``configure``."""
+    handler = LineHandler(_line_handlers()[0].lines, listener)
+    handler.setLevel(level)
+    logging.getLogger().addHandler(handler)
 
 
 def message(fields: Mapping[str, Any]) -> None:
@@ -52,7 +54,7 @@ def message(fields: Mapping[str, Any]) -> None:
     root = logging.getLogger()
     if root.level <= logging.INFO:
         for handler in root.handlers:
-            if isinstance(handler, LineHandler):
+            if isinstance(handler, LineHandler) and handler.level <= logging.INFO:
                 handler.write(handler.lines.line(time.time(), "INFO", _NAME, "message", fields))
 
 

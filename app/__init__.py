@@ -57,17 +57,20 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     else:
         beside = Beside(send_late, None, recorder.note, app.app_context)
     road = Road(settings, shared, table, _threads(), beside)
-    if "uwsgi" in sys.modules and sys.modules["uwsgi"].worker_id():  # not in a master that will fork
-        road.start()
     route.add_callback(app, settings.path, road)
-    add_health(app, shared, table)
+    ready = add_health(app, shared, table)
     sign_cookies(app, settings)
     add_login(app, settings)
     add_jssdk(app, settings)
     if settings.sandbox:
         mount_sandbox(app, settings, table)
+    in_worker = "uwsgi" in sys.modules and sys.modules["uwsgi"].worker_id()  # not in a master that will fork
+    if in_worker:
+        road.start()
     if settings.admin_password:
-        mount_console(app, settings, table, shared, road.forget)
+        history = mount_console(app, settings, table, shared, road.forget, ready)
+        if in_worker:
+            history.start()
     app.cli.add_command(wechat_commands(settings, table))
     return app
 

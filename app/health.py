@@ -20,8 +20,8 @@ READY_SECONDS = 1.0
 logger = logging.getLogger("wechat.health")
 
 
-def add_health(app: Flask, cache: Cache, table: Table) -> None:
-    """Put the three pages on ``app``."""
+def add_health(app: Flask, cache: Cache, table: Table) -> Callable[[], dict[str, bool]]:
+    """Put the three pages on ``app``, and return what looks whether cache, database and handlers are ready."""
     probes = {"cache": _Probe(cache.answers), "database": _Probe(lambda: _has_answered(app))}
 
     def look() -> dict[str, bool]:
@@ -54,6 +54,7 @@ def add_health(app: Flask, cache: Cache, table: Table) -> None:
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
     app.add_url_rule("/metrics", view_func=figures)
+    return look
 
 
 class _Question:

@@ -9,18 +9,28 @@ import logging
 import os
 import struct
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client import values as prometheus_values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # All that a worker's file will hold: it never grows, since on a disk that is full that would kill the worker.
-_FILE_BYTES = {"counter": 2048 * 1024} | dict.fromkeys(("histogram", "gauge_livesum", "gauge_mostrecent"), 64 * 1024)
-_MOST_VALUES = 100
+_FILE_BYTES = {"counter": 2048 * 1024, "summary": 512 * 1024}
+_FILE_BYTES |= dict.fromkeys(("histogram", "gauge_livesum", "gauge_mostrecent"), 64 * 1024)
+_MOST_VALUES, _MOST_CHARACTERS = 100, 100
 _OTHER = "other"
 _NUMBERS = ("first", "second", "third")
 _seen: dict[str, set[str]] = {}
@@ -31,7 +41,7 @@ def _bounded(label: str, value: str) -> str:
     """Return ``value``, or "other" where there are too many of its label: each is kept for ever."""
     seen = _seen.setdefault(label, set())
     if value not in seen:
-        if len(seen) >= _MOST_VALUES or len(value) > 100:
+        if len(seen) >= _MOST_VALUES or len(value) > _MOST_CHARACTERS:
             return _OTHER
         seen.add(value)
     return value
@@ -94,6 +104,9 @@ ANSWER_SECONDS = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 4.5, 5, 10, 15, 30, 60),
     registry=REGISTRY,
 )
+HANDLER_SECONDS = Summary(
+    "wechat_handler_seconds", "Seconds that a row's handler ran.", ("row", "outcome"), registry=REGISTRY
+)
 DELIVERIES = Counter(
     "wechat_deliveries",
     "Deliveries by their number and by what was answered.",
@@ -139,6 +152,16 @@ def count_message(msg_type: str, event: str | None, outcome: str, seconds: float
     ANSWER_SECONDS.observe(seconds)
 
 
+def count_run(row: str, outcome: str, seconds: float) -> None:
+    """Count a run of the handler of ``row``, a key of HANDLERS."""
+    _run(row, outcome).observe(seconds)
+
+
+def row_label(row: str) -> str:
+    """Return what a row is counted under."""
+    return _bounded("row", row[:_MOST_CHARACTERS])
+
+
 def count_delivery(number: int, outcome: str) -> None:
     """Count the ``number``-th delivery of a message."""
     _delivery(number, outcome).inc()
@@ -151,16 +174,36 @@ def count_call(path: str, errcode: int | None) -> None:
 
 def exposition() -> bytes:
     """Return all figures, of all processes, in Prometheus' text format."""
-    registry = REGISTRY
-    if not _IS_ALONE:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return generate_latest(_registry())
+
+
+def samples() -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield the figures that ``exposition`` writes: name, labels, value."""
+    for metric in _registry().collect():
+        yield from ((sample.name, sample.labels, sample.value) for sample in metric.samples)
+
+
+def folder() -> Path | None:
+    """Return the folder that all processes of this uWSGI share, None where there is none."""
+    return None if _IS_ALONE else Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+
+
+def _registry() -> CollectorRegistry:
+    if _IS_ALONE:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 @lru_cache(maxsize=1024)
 def _message(msg_type: str, event: str | None, outcome: str) -> Counter:
     return MESSAGES.labels(_bounded("type", msg_type), _bounded("event", event or ""), outcome)
+
+
+@lru_cache(maxsize=1024)
+def _run(row: str, outcome: str) -> Summary:
+    return HANDLER_SECONDS.labels(row_label(row), outcome)
 
 
 @lru_cache(maxsize=1024)

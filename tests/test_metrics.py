@@ -168,6 +168,7 @@ def test_each_metric_and_label_is_in_the_documentation(page: str, metric: Any) -
 
 def known_names() -> set[str]:
     suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
+    suffixes["summary"] = ["_sum", "_count"]
     return {metric._name + suffix for metric in METRICS for suffix in suffixes[str(metric._type)]}
 
 

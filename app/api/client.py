@@ -9,7 +9,7 @@ from wechatpy.client import WeChatClient
 
 from app.api.calls import Calls, WeChatApiError, rewind
 from app.api.endpoints import JSAPI, Cloud, Drafts, Media, Published, QRCode, SubscribeMessages
-from app.api.kept import Kept
+from app.api.kept import Kept, State
 from app.api.pauses import Pauses
 from app.cache import Cache
 from app.config import Settings
@@ -58,6 +58,11 @@ class Client(WeChatClient):
     def jsapi_ticket(self) -> str:
         """The ticket of the JS-SDK, kept as the token is. Raises ApiError."""
         return self._ticket.get()
+
+    @property
+    def token_state(self) -> State:
+        """How the token is; WeChat is not asked."""
+        return self._token.state()
 
     def fetch_access_token(self) -> None:
         """Fetch nothing: the token is renewed by itself. Raises ApiError where there is none to be had."""

@@ -47,6 +47,15 @@ class _Record(NamedTuple):
     replaced: int = 0
 
 
+class State(NamedTuple):
+    """When a value was fetched, is to be renewed and ends, 0.0 without one; and why a fetch failed just now, or ""."""
+
+    fetched_at: float = 0.0
+    renew_at: float = 0.0
+    ends: float = 0.0
+    failure: str = ""
+
+
 class Kept:
     """One such value, under ``name`` in the cache; ``fetch`` asks WeChat for it and raises ApiError."""
 
@@ -73,6 +82,12 @@ class Kept:
     def standing(self) -> str | None:
         """Return the value that is there, without asking for another."""
         return record.value if (record := self._read()) else None
+
+    def state(self) -> State:
+        """Return how the value is, without the value and without asking for it."""
+        record, failed = self._read(), self._cache.get(self._key("failed"))
+        failure = str(ApiError(*json.loads(failed))) if failed else ""
+        return State(record.fetched_at, record.renew_at, record.ends, failure) if record else State(failure=failure)
 
     def replace(self, bad: str) -> str | None:
         """Return a value to use in place of ``bad``: what somebody else put there meanwhile, else a new one.

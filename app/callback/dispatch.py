@@ -4,6 +4,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from app.callback.known import EVENTS, MESSAGE_TYPES
@@ -68,6 +69,13 @@ def handler_name(handler: Any) -> str:
     return str(getattr(handler, "__qualname__", type(handler).__qualname__)).rpartition("<locals>.")[2]
 
 
+def handler_place(handler: Any) -> tuple[str, int]:
+    """Return the file and the line of the handler's function, "" and 0 where it has none."""
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else ("", 0)
+
+
+@lru_cache(maxsize=1024)
 def as_python(key: Any) -> str:
     """Return a row's key as it could be written in HANDLERS."""
     if not isinstance(key, tuple):

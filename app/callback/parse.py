@@ -29,6 +29,7 @@ class FanMessage:
     scene: Any = None
     match: Any = None
     _session: Session | None = None
+    _row: Any = None
     _answer_by = 0.0
 
     @property

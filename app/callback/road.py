@@ -10,7 +10,7 @@ import log
 from app import metrics
 from app.cache import Cache
 from app.callback.delivery import ANSWER_SECONDS, DELIVERY_SECONDS, Rendezvous
-from app.callback.dispatch import Table, handler_name, row_for
+from app.callback.dispatch import Table, as_python, handler_name, row_for
 from app.callback.late import Answer, Late, SendLate
 from app.callback.parse import parse
 from app.callback.render import render
@@ -114,7 +114,10 @@ class Road:
             self._rendezvous.take_over(key, message, self._handle_and_count)
 
     def _handle_and_count(self, message: Any) -> Answer:
+        began = time.perf_counter()
         answer = self._handle(message)
+        if message._row is not None:
+            metrics.count_run(as_python(message._row), answer.outcome, time.perf_counter() - began)
         arrived = message._answer_by - ANSWER_SECONDS
         metrics.count_message(message.msg_type, message.event, answer.outcome, time.monotonic() - arrived)
         return answer
@@ -126,7 +129,7 @@ class Road:
             return collected
         name, has_returned, session = "-", False, Session(self._cache, message.openid, self._settings.session_seconds)
         try:
-            handler = self._table.find(message)
+            message._row, handler = self._table.find_row(message)
             name = "-" if handler is None else handler_name(handler)
             message._session = session
             value = self._slots.call(handler, self._table.call, message)

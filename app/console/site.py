@@ -12,12 +12,14 @@ from app.console.codes import add_codes
 from app.console.doctor import add_doctor
 from app.console.fans import Forget, add_fans
 from app.console.handlers import add_handlers
+from app.console.history import History
 from app.console.menu import add_menu
 from app.console.messages import add_messages
+from app.console.overview import Ready, add_overview
 from app.errors import StoreError
 from app.pages import pages, say
 
-_PAGES = (
+_SECTIONS = (
     (".overview", "概览", "Overview"),
     (".handlers", "处理函数", "Handlers"),
     (".menu", "自定义菜单", "Menu"),
@@ -28,16 +30,16 @@ _PAGES = (
 )
 
 
-def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, forget: Forget) -> None:
-    """Put the console on ``app``, for whoever knows the password of ``settings``.
+def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, forget: Forget, ready: Ready) -> History:
+    """Put the console on ``app``, for whoever knows the password of ``settings``, and return the history it shows.
 
-    ``forget(openid)`` forgets what is kept of a fan beside the database.
+    ``forget(openid)`` forgets what is kept of a fan beside the database; ``ready()`` tells what answers.
     """
     site = pages("console", "/console")
     guard(site, settings, cache)
-    site.context_processor(lambda: {"pages": _PAGES, "here": f".{str(request.endpoint).rpartition('.')[2]}"})
+    site.context_processor(lambda: {"sections": _SECTIONS, "here": f".{str(request.endpoint).rpartition('.')[2]}"})
     site.errorhandler(StoreError)(_without_database)
-    site.get("/", endpoint="overview")(lambda: render_template("console/overview.html"))
+    history = add_overview(site, app, settings, ready)
     add_handlers(site, table)
     add_menu(site, table)
     add_codes(site)
@@ -45,6 +47,7 @@ def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, fo
     add_messages(site)
     add_doctor(site, settings, table)
     app.register_blueprint(site)
+    return history
 
 
 def _without_database(error: StoreError) -> Any:

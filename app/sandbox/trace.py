@@ -1,13 +1,12 @@
 """What happened to one message of the phone: the row that took it, its deliveries, and its log lines."""
 
-import inspect
 from typing import Any, NamedTuple
 
 from flask import has_request_context, request
 
 import log
 from app.callback import xml
-from app.callback.dispatch import Table, as_python, handler_name
+from app.callback.dispatch import Table, as_python, handler_name, handler_place
 from app.callback.parse import parse
 from app.sandbox.courier import MESSAGE_HEADER
 from app.sandbox.state import State
@@ -62,6 +61,4 @@ def _row(table: Table, message_xml: str) -> Row | None:
     key, handler = table.find_row(parse(xml.read(message_xml.encode())))
     if handler is None:
         return None
-    code = getattr(inspect.unwrap(handler), "__code__", None)
-    file, line = (code.co_filename, code.co_firstlineno) if code else ("", 0)
-    return Row(as_python(key), handler_name(handler), file, line)
+    return Row(as_python(key), handler_name(handler), *handler_place(handler))

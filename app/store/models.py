@@ -86,3 +86,16 @@ class Fan(Base):
     headimgurl: Mapped[str | None] = mapped_column(String(512))
     first_login_at: Mapped[int] = mapped_column(BigInteger)
     last_login_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class Figures(Base):
+    """What one uWSGI had counted at the end of a minute (since 1970), as JSON; kept for a day."""
+
+    __tablename__ = "figures"
+    __table_args__ = (UniqueConstraint("appid", "source", "minute"), _MYSQL)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    appid: Mapped[str] = mapped_column(String(32))
+    source: Mapped[str] = mapped_column(String(64))
+    minute: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[str] = mapped_column(Text().with_variant(MEDIUMTEXT(), "mysql"))

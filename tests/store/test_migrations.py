@@ -54,6 +54,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "first_login_at": 2**40,
         "last_login_at": 2**40,
     },
+    "figures": {"appid": APPID, "source": "wechat-1", "minute": 2**40, "content": '{"messages/text": 1}'},
 }
 
 
