@@ -69,6 +69,16 @@ def test_the_cookie_is_closed_to_scripts_and_other_sites(stranger: Operator) -> 
     )
 
 
+def test_an_account_below_a_path_of_nginx_has_its_pages_and_its_cookie_there(stranger: Operator) -> None:
+    below = {"environ_overrides": {"SCRIPT_NAME": "/wechat/shop"}}
+    turned_away = stranger.client.get("/console/fans?q=x", **below)
+    assert turned_away.headers["Location"] == "/wechat/shop/console/login?next=/wechat/shop/console/fans?q%3Dx"
+    form = {"operator": "小王", "password": PASSWORD, "next": "/wechat/shop/console/fans"}
+    response = stranger.client.post("/console/login", data=form, headers=ORIGIN, **below)
+    assert response.headers["Location"] == "/wechat/shop/console/fans"
+    assert "Path=/wechat/shop/console/;" in response.headers["Set-Cookie"]
+
+
 def test_a_change_without_the_pages_token_is_refused(console: Open) -> None:
     operator = console()
     for wrong in ("", "0" * 32):
