@@ -16,7 +16,7 @@ class Bubble(NamedTuple):
     """One thing on the screen: by ``who`` ("fan", "account", or "event" and "notice" for a line between them).
 
     ``content`` is what its ``kind`` (text, image, news, ...) takes; ``message`` the number of the fan's message that it
-    belongs to, 0 for a customer-service message; ``is_waiting`` where WeChat still waits for the answer.
+    belongs to, 0 where it belongs to none; ``is_waiting`` where WeChat still waits for the answer.
     """
 
     number: int
@@ -35,7 +35,8 @@ def conversation(state: State, openid: str) -> list[Bubble]:
     answered = {answer["message"] for answer in answers}
     bubbles = [_said(record, is_waiting=record["number"] not in answered) for record in said]
     bubbles += [bubble for answer in answers for bubble in _answer(answer)]
-    bubbles += [_customer_service(record) for record in state.records("message", touser=openid)]
+    for kind in ("message", "material"):
+        bubbles += [_from_account(record) for record in state.records(kind, touser=openid)]
     return sorted(bubbles, key=attrgetter("number"))[-_MOST_BUBBLES:]
 
 
@@ -59,7 +60,7 @@ def _answer(record: Record) -> Iterator[Bubble]:
         yield Bubble(number, at, who, kind, _REPLIED[kind](fields), message)
 
 
-def _customer_service(record: Record) -> Bubble:
+def _from_account(record: Record) -> Bubble:
     kind = record["msgtype"]
     content = dict(record.get(kind) or {})
     if kind == "text":

@@ -120,7 +120,9 @@ def user_info(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     openid = call.query.get("openid", "")
     if not openid:
         raise Refusal(40003, "invalid openid")
-    return {"subscribe": int(openid in account.get("fans", {})), "openid": openid, "tagid_list": []}
+    tag_id = account.get("profiles", {}).get(openid, {}).get("tag_id", "")
+    tags = [int(tag_id)] if tag_id else []
+    return {"subscribe": int(openid in account.get("fans", {})), "openid": openid, "tagid_list": tags}
 
 
 def tag_create(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:

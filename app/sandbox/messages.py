@@ -4,11 +4,13 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from app.callback import xml
 
+Fields = Mapping[str, Any]
 ACCOUNT = "gh_7f083739789a"
-_NUMBERS = {"CreateTime", "MsgId", "Location_X", "Location_Y", "Scale"}
+_NUMBERS = {"CreateTime", "MsgId", "Location_X", "Location_Y", "Scale", "Count"}
 _UPPER_CASE_EVENTS = {"click", "view", "scan", "location"}
 
 
@@ -35,8 +37,12 @@ def video_message(openid: str, media_id: str, thumb_media_id: str) -> str:
 
 def location_message(openid: str, latitude: float, longitude: float, label: str) -> str:
     """Return a location's XML, in degrees."""
-    place = {"Location_X": f"{latitude:.6f}", "Location_Y": f"{longitude:.6f}", "Scale": "15", "Label": label}
-    return _message(openid, "location", place | {"MsgId": _new_id()})
+    return _message(openid, "location", place(latitude, longitude, label) | {"MsgId": _new_id()})
+
+
+def place(latitude: float, longitude: float, label: str) -> dict[str, str]:
+    """Return a place's fields as WeChat names them."""
+    return {"Location_X": f"{latitude:.6f}", "Location_Y": f"{longitude:.6f}", "Scale": "15", "Label": label}
 
 
 def link_message(openid: str, title: str, description: str, url: str) -> str:
@@ -45,15 +51,20 @@ def link_message(openid: str, title: str, description: str, url: str) -> str:
     return _message(openid, "link", link | {"MsgId": _new_id()})
 
 
-def event_message(openid: str, event: str, key: str | None = None, scene: str | None = None) -> str:
-    """Return an event's XML; ``scene`` is that of a QR code, and gets WeChat's prefix where the fan follows by it."""
-    fields = {"Event": event.upper() if event.lower() in _UPPER_CASE_EVENTS else event}
+def event_message(
+    openid: str, event: str, key: str | None = None, scene: str | None = None, details: Fields | None = None
+) -> str:
+    """Return an event's XML; ``scene`` is that of a QR code, and gets WeChat's prefix where the fan follows by it.
+
+    ``details`` are further elements, as a dict like that of ``xml.read``.
+    """
+    fields: dict[str, Any] = {"Event": event.upper() if event.lower() in _UPPER_CASE_EVENTS else event}
     if scene is not None:
         prefix = "qrscene_" if event.lower() == "subscribe" else ""
         fields |= {"EventKey": prefix + scene, "Ticket": os.urandom(16).hex()}
     elif key is not None:
         fields["EventKey"] = key
-    return _message(openid, "event", fields)
+    return _message(openid, "event", fields | dict(details or {}))
 
 
 def renewed(message: str, openid: str | None = None) -> str:
@@ -65,10 +76,21 @@ def renewed(message: str, openid: str | None = None) -> str:
     return re.sub(r"(?s)(<FromUserName>).*?(?=</FromUserName>)", rf"\g<1><![CDATA[{openid}]]>", message, count=1)
 
 
-def _message(openid: str, msg_type: str, fields: Mapping[str, str]) -> str:
+def _message(openid: str, msg_type: str, fields: Fields) -> str:
     head = {"ToUserName": ACCOUNT, "FromUserName": openid, "CreateTime": str(int(time.time())), "MsgType": msg_type}
-    shown = {name: value if name in _NUMBERS else xml.cdata(value) for name, value in {**head, **fields}.items()}
-    return f"<xml>{''.join(f'<{name}>{value}</{name}>' for name, value in shown.items())}</xml>"
+    return f"<xml>{_elements({**head, **fields})}</xml>"
+
+
+def _elements(fields: Fields) -> str:
+    """Write each field as an element; a list becomes several of one name."""
+    found = [(name, one) for name, value in fields.items() for one in (value if isinstance(value, list) else [value])]
+    return "".join(f"<{name}>{_inside(name, value)}</{name}>" for name, value in found)
+
+
+def _inside(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _elements(value)
+    return str(value) if name in _NUMBERS else xml.cdata(value)
 
 
 def _new_id() -> str:

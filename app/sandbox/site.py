@@ -1,8 +1,6 @@
 """The phone in a browser: pages at /sandbox/ on which a developer plays the account's fans."""
 
-import secrets
 import time
-from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, session, url_for
@@ -12,36 +10,19 @@ from app.callback.parse import parse
 from app.callback.xml import read
 from app.config import Settings
 from app.pages import pages, say
-from app.sandbox import messages, people
+from app.sandbox import people
+from app.sandbox.acts import messages_of
 from app.sandbox.conversation import conversation
 from app.sandbox.courier import FAULTS, Courier
 from app.sandbox.in_process import as_test
+from app.sandbox.materials import material_message
+from app.sandbox.messages import renewed
 from app.sandbox.trace import find_trace, keep_lines
 from app.sandbox.wechat import WeChat
 
 _MOST_FANS = 4
 _API_CUT_CALLS = 3
-_MEDIA = ("image", "voice", "video")
 _MEDIA_TYPES = {"png": "image/png", "gif": "image/gif", "mp3": "audio/mpeg", "amr": "audio/amr", "mp4": "video/mp4"}
-Form = Any
-# What a fan can send, and the message's XML that it becomes.
-_SENT: dict[str, Callable[[str, Form], str]] = {
-    "text": lambda openid, form: messages.text_message(openid, _given(form, "text")),
-    "location": lambda openid, form: messages.location_message(
-        openid, float(form["latitude"]), float(form["longitude"]), form.get("label", "")
-    ),
-    "link": lambda openid, form: messages.link_message(openid, form["title"], form.get("description", ""), form["url"]),
-    "press": lambda openid, form: messages.event_message(openid, form["event"], form.get("key")),
-    "follow": lambda openid, form: messages.event_message(openid, "subscribe", scene=form.get("scene") or None),
-    "unfollow": lambda openid, form: messages.event_message(openid, "unsubscribe"),
-    "scan": lambda openid, form: messages.event_message(openid, "SCAN", scene=form["scene"]),
-}
-
-
-def _given(form: Form, name: str) -> str:
-    if not (value := form[name].strip()):
-        raise ValueError(name)
-    return str(value)
 
 
 def phone_site(settings: Settings, table: Table, wechat: WeChat) -> Blueprint:
@@ -51,7 +32,9 @@ def phone_site(settings: Settings, table: Table, wechat: WeChat) -> Blueprint:
     site.get("/")(views.phones)
     site.post("/fans")(views.add)
     site.get("/fans/<openid>")(views.screen)
-    site.post("/fans/<openid>/<kind>")(views.act)
+    site.post("/fans/<openid>/<act>")(views.act)
+    site.post("/fans/<openid>/profile")(views.profile)
+    site.post("/fans/<openid>/material")(views.material)
     site.get("/messages/<int:number>")(views.message)
     site.post("/messages/<int:number>/again")(views.again)
     site.post("/faults/<fault>")(views.fault)
@@ -73,8 +56,9 @@ class _Views:
         known = people.people(self._state)
         wanted = request.args.getlist("fan")[:_MOST_FANS] or [known[0].openid]
         shown = [person for person in known if person.openid in wanted]
-        account = {"menu": people.menu_of(self._state), "scenes": people.scenes_of(self._state)}
-        return render_template("sandbox/phones.html", shown=shown, known=known, **account)
+        account = {"scenes": people.scenes_of(self._state), "tags": people.tags_of(self._state)}
+        menus = {person.openid: people.menu_of(self._state, person) for person in shown}
+        return render_template("sandbox/phones.html", shown=shown, known=known, menus=menus, **account)
 
     def add(self) -> Any:
         """POST /sandbox/fans: one more, beside those who are shown."""
@@ -87,16 +71,32 @@ class _Views:
         seen = f"{bubbles[-1].number if bubbles else 0}.{sum(bubble.is_waiting for bubble in bubbles)}"
         if request.args.get("seen") == seen:
             return Response(status=204)
-        person = next((one for one in people.people(self._state) if one.openid == openid), None) or abort(404)
+        person = self._person(openid)
         return render_template("sandbox/screen.html", bubbles=bubbles, seen=seen, person=person, clock=_clock)
 
-    def act(self, openid: str, kind: str) -> Any:
-        """POST /sandbox/fans/OPENID/KIND: what a fan does."""
+    def act(self, openid: str, act: str) -> Any:
+        """POST /sandbox/fans/OPENID/ACT: what a fan does."""
         try:
-            message = self._media(openid, kind) if kind in _MEDIA else _SENT[kind](openid, request.form)
+            sent = messages_of(self._state, openid, act, request.form, request.files)
         except (KeyError, ValueError):
-            return Response(say("内容不完整", "something is missing"), 400, content_type="text/plain; charset=utf-8")
-        return self._send(openid, message)
+            return _incomplete()
+        numbers = [self._send(openid, message) for message in sent]
+        return _sent(numbers[0])
+
+    def profile(self, openid: str) -> Any:
+        """POST /sandbox/fans/OPENID/profile: which menu the fan sees depends on it; the answer is that menu."""
+        self._person(openid)
+        try:
+            people.set_profile(self._state, openid, request.form["client_platform_type"], request.form["tag_id"])
+        except (KeyError, ValueError):
+            return _incomplete()
+        person = self._person(openid)
+        return render_template("sandbox/menu.html", person=person, menu=people.menu_of(self._state, person))
+
+    def material(self, openid: str) -> Any:
+        """POST /sandbox/fans/OPENID/material: a menu's button brings the fan something, and nobody is told."""
+        self._state.add("material", material_message(self._state, openid, request.form["id"]))
+        return Response(status=204)
 
     def message(self, number: int) -> str:
         """GET /sandbox/messages/NUMBER: what happened to it."""
@@ -107,7 +107,7 @@ class _Views:
     def again(self, number: int) -> Any:
         """POST /sandbox/messages/NUMBER/again: the same as a new message."""
         trace = find_trace(self._state, self._table, number) or abort(404)
-        return self._send(trace.openid, messages.renewed(trace.xml))
+        return _sent(self._send(trace.openid, renewed(trace.xml)))
 
     def fault(self, fault: str) -> Any:
         """POST /sandbox/faults/FAULT."""
@@ -139,25 +139,25 @@ class _Views:
         response.set_cookie("sandbox_openid", openid, httponly=True, samesite="Lax")
         return response
 
-    def _send(self, openid: str, message: str) -> Response:
+    def _person(self, openid: str) -> people.Person:
+        return next((one for one in people.people(self._state) if one.openid == openid), None) or abort(404)
+
+    def _send(self, openid: str, message: str) -> int:
         event = parse(read(message.encode())).event
         self._wechat.heard(openid, event)
         if event in ("subscribe", "unsubscribe"):
             people.set_follows(self._state, openid, follows=event == "subscribe")
         fault = request.form.get("fault", "")
         url = request.host_url.rstrip("/") + self._settings.path
-        number = self._courier.send(url, openid, message, fault if fault in FAULTS else "")
-        return Response(status=204, headers={"X-Message": str(number)})
+        return self._courier.send(url, openid, message, fault if fault in FAULTS else "")
 
-    def _media(self, openid: str, kind: str) -> str:
-        """Keep what the fan sends as media of the account, and return the message about it."""
-        file, media_id = request.files["file"], f"fan_{secrets.token_urlsafe(30)}"
-        self._state.keep_media(media_id, kind, file.filename or "", file.read())
-        if kind == "image":
-            return messages.image_message(openid, media_id, url_for("phone.media", media_id=media_id, _external=True))
-        if kind == "voice":
-            return messages.voice_message(openid, media_id, request.form.get("recognition", ""))
-        return messages.video_message(openid, media_id, media_id)
+
+def _sent(number: int) -> Response:
+    return Response(status=204, headers={"X-Message": str(number)})
+
+
+def _incomplete() -> Response:
+    return Response(say("内容不完整", "something is missing"), 400, content_type="text/plain; charset=utf-8")
 
 
 def _clock(at: float) -> str:

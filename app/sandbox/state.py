@@ -79,6 +79,12 @@ class State:
             found = connection.execute("SELECT name, data FROM media WHERE id = ?", (media_id,)).fetchone()
         return found and (str(found[0]), bytes(found[1]))
 
+    def media_type(self, media_id: str) -> str:
+        """Return the type of an uploaded file, "" where there is none."""
+        with self._connected() as connection:
+            found = connection.execute("SELECT type FROM media WHERE id = ?", (media_id,)).fetchone()
+        return str(found[0]) if found else ""
+
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         if not self._is_made:  # here, so that nothing is made where nobody plays

@@ -12,8 +12,9 @@ document.addEventListener("htmx:afterSwap", (event) => {
 document.addEventListener("htmx:afterRequest", (event) => {
   const form = event.target.closest("form");
   if (event.detail.successful && event.detail.requestConfig.verb === "post") {
-    if (form?.matches(".say")) form.reset();
+    if (form?.matches(".say, .menu form")) form.reset();
     const phone = event.target.closest(".phone");
+    if (form?.matches(".menu form")) for (const menu of phone.querySelectorAll(".menu [open]")) menu.open = false;
     if (phone) htmx.trigger(phone.querySelector("[data-poll]"), "sent");
   }
 });
@@ -28,7 +29,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");
   if (opener) window.open(opener.dataset.open, "_blank", "noopener");
-  const button = event.target.closest(".menu button");
+  const button = event.target.closest(".menu .pressed");
   for (const menu of document.querySelectorAll(".menu details[open]")) {
     if (button || !menu.contains(event.target)) menu.open = false;
   }

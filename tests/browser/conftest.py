@@ -1,5 +1,6 @@
 """A real browser on this machine, and the service as make run starts it."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,16 +33,42 @@ def late(message):
     return "at last"
 
 def cards(message):
-    card = {"title": "标题很长的一张图文卡片，长到一行肯定放不下", "description": "说明", "url": "https://example.com/"}
-    return [card] * 8
+    titles = ["标题很长的一张图文卡片" * 4, "短", "A long English title " * 4, "Donaudampfschifffahrt" * 3] * 2
+    return [{"title": title, "description": "说明", "url": "https://example.com/"} for title in titles]
 
 HANDLERS = {**SAMPLES, ("text", "late"): late, ("event", "click", "CARDS"): cards}
 """
-MENU = """{"button": [
-  {"type": "click", "name": "今天", "key": "V1001_TODAY"},
-  {"type": "click", "name": "图文", "key": "CARDS"},
-  {"name": "更多", "sub_button": [{"type": "view", "name": "我的资料", "url": "%s/sandbox/me"}]}
-]}"""
+EVIL = '<img src=x onerror=alert(1)><script>alert(2)</script>"><svg onload=alert(3)>'
+EVIL_NAME, EVIL_TAG = EVIL[-23:], "666"
+
+
+def menu(url: str) -> dict[str, Any]:
+    """Return the account's menu: the default one, one for Android, and one that attacks the page."""
+    below = [
+        {"type": "view", "name": "我的资料", "url": f"{url}/sandbox/me"},
+        {"type": "scancode_waitmsg", "name": "扫一扫", "key": "SCAN"},
+        {"type": "pic_weixin", "name": "相册", "key": "PICTURES"},
+        {"type": "location_select", "name": "位置", "key": "PLACE"},
+        {"type": "media_id", "name": "素材", "media_id": "M1"},
+    ]
+    buttons = [
+        {"type": "click", "name": "今天", "key": "V1001_TODAY"},
+        {"type": "click", "name": "图文", "key": "CARDS"},
+        {"name": "更多", "sub_button": below},
+    ]
+    android = {"button": [{"type": "click", "name": "安卓", "key": "V1001_TODAY"}]}
+    evil = [
+        {"type": "click", "name": EVIL_NAME, "key": EVIL},
+        {"type": "scancode_push", "name": f"{EVIL_NAME}!", "key": EVIL},
+        {"type": "view", "name": "view", "url": f"{url}/{EVIL}"},
+    ]
+    return {
+        "button": buttons,
+        "conditionalmenu": [
+            {**android, "matchrule": {"client_platform_type": "2"}},
+            {"button": [{"name": "<svg>", "sub_button": evil}], "matchrule": {"tag_id": EVIL_TAG}},
+        ],
+    }
 
 
 class Service:
@@ -54,7 +81,7 @@ class Service:
         self.env = environment(FLASK_APP="runserver:application", WECHAT_HANDLERS="bot", **sandbox)
         self.env |= {"PYTHONPATH": f"{self.env['PYTHONPATH']}:{folder}", "WECHAT_SECRET_KEY": "k" * 32}
         (folder / "bot.py").write_text(_BOT, encoding="utf-8")
-        (folder / "menu.json").write_text(MENU % self.url, encoding="utf-8")
+        (folder / "menu.json").write_text(json.dumps(menu(self.url)), encoding="utf-8")
 
     def flask(self, *arguments: str) -> str:
         command = [program("flask"), *arguments]

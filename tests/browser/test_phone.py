@@ -1,13 +1,14 @@
 """The phone in a real browser: what a developer without an account does in the first minutes, and after."""
 
 import re
+from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
-from tests.browser.conftest import Service, check_accessible, watched
+from tests.browser.conftest import EVIL, EVIL_NAME, EVIL_TAG, Service, check_accessible, watched
 
-EVIL = '<img src=x onerror=alert(1)><script>alert(2)</script>"><svg onload=alert(3)>'
+PICTURE = FilePayload(name="a.svg", mimeType="image/svg+xml", buffer=b"<svg xmlns='http://www.w3.org/2000/svg'/>")
 
 
 class Phone:
@@ -33,6 +34,17 @@ class Phone:
     def more(self) -> None:
         self.at.locator(".more > summary").click()
 
+    def open(self, *names: str) -> None:
+        """Open a part of the menu: what is below a button, or the form of one that asks for something."""
+        for name in names:
+            self.at.locator(".menu summary").filter(has_text=re.compile(f"^{re.escape(name)}$")).click()
+
+    def event(self, text: str) -> None:
+        """Wait for an event's line at the end of the conversation, and look at the message."""
+        line = self.at.locator(".line").last
+        expect(line).to_contain_text(text)
+        line.get_by_role("button").click()
+
 
 @pytest.fixture
 def phone(page: Page, service: Service) -> Phone:
@@ -57,7 +69,8 @@ def test_the_first_minutes(phone: Phone, service: Service) -> None:
     expect(phone.last.locator(".card")).to_have_text(re.compile("七号海报"))
     phone.press("图文")
     expect(phone.last.locator(".card")).to_have_count(8)
-    phone.at.locator(".menu summary").click()
+    assert phone.last.evaluate("card => card.scrollHeight <= card.clientHeight && card.scrollWidth <= card.clientWidth")
+    phone.open("更多")
     with phone.page.context.expect_page() as opened:
         phone.press("我的资料")
     opened.value.get_by_role("button", name="允许 / Allow").click()
@@ -72,6 +85,52 @@ def test_a_late_answer_comes_by_itself_and_in_order(phone: Phone) -> None:
     expect(phone.last).to_contain_text("at last", timeout=25_000)  # past the last delivery
     texts = phone.at.locator(".bubble p").all_inner_texts()
     assert texts == ["late", "quick", "quick", "at last"]
+
+
+def test_a_customer_service_message_comes_by_itself_and_in_order(phone: Phone, service: Service) -> None:
+    phone.say("first")
+    expect(phone.last).to_contain_text("first")
+    service.flask("wechat", "message", phone.at.get_attribute("data-openid") or "", "second")
+    expect(phone.last).to_contain_text("second")
+    phone.say("third")
+    expect(phone.last).to_contain_text("third")
+    assert phone.at.locator(".bubble p").all_inner_texts() == ["first", "first", "second", "third", "third"]
+
+
+def test_a_button_asks_for_what_it_sends(phone: Phone) -> None:
+    phone.open("更多", "扫一扫")
+    check_accessible(phone.page)
+    phone.at.locator(".menu").get_by_label("扫到的内容").fill("https://example.com/7")
+    phone.at.locator(".menu").get_by_label("扫到的内容").press("Enter")
+    phone.event("scancode_waitmsg · SCAN")
+    expect(phone.page.locator("aside")).to_contain_text("<ScanResult><![CDATA[https://example.com/7]]>")
+    expect(phone.at.locator(".menu form:visible")).to_have_count(0)
+    phone.open("更多", "相册")
+    phone.at.locator(".menu input[type=file]").set_input_files([PICTURE, PICTURE])
+    phone.at.locator(".menu form:visible").get_by_role("button", name="发送").click()
+    expect(phone.at.locator(".bubble.fan img")).to_have_count(2)
+    phone.open("更多", "位置")
+    phone.at.locator(".menu form:visible").get_by_role("button", name="发送").click()
+    expect(phone.at.locator(".bubble.fan.location")).to_contain_text("天安门")
+    phone.event("location_select · PLACE")
+    expect(phone.page.locator("aside")).to_contain_text("<SendLocationInfo>")
+
+
+def test_material_of_the_menu_comes_without_a_message(phone: Phone) -> None:
+    phone.open("更多")
+    phone.press("素材")
+    expect(phone.last).to_contain_text("素材 M1")
+    expect(phone.at.get_by_role("button", name="详情")).to_have_count(0)
+
+
+def test_a_fan_of_another_platform_sees_another_menu(phone: Phone) -> None:
+    phone.more()
+    phone.at.get_by_label("手机系统").select_option("Android")
+    phone.press("按此显示菜单")
+    phone.press("安卓")
+    expect(phone.last).to_contain_text("今天是 ")
+    phone.page.reload()
+    expect(phone.at.locator(".menu button")).to_have_text(["安卓"])
 
 
 def test_two_fans_have_a_phone_each(phone: Phone) -> None:
@@ -112,7 +171,49 @@ def test_what_a_fan_writes_stays_text(phone: Phone) -> None:
     expect(phone.last).to_contain_text(EVIL)
     phone.last.get_by_role("button", name="详情").click()
     expect(phone.page.locator("aside")).to_contain_text("alert(2)")
-    assert phone.page.locator("img, svg").count() == 0
+    nothing_came_alive(phone.page)
+
+
+def test_names_and_keys_of_a_menu_stay_text(phone: Phone) -> None:
+    phone.more()
+    phone.at.get_by_label("标签 ID").fill(EVIL_TAG)
+    phone.press("按此显示菜单")
+    phone.open("<svg>")
+    phone.press(EVIL_NAME)
+    phone.event(f"click · {EVIL}")
+    phone.open("<svg>", f"{EVIL_NAME}!")
+    phone.at.locator(".menu").get_by_label("扫到的内容").fill(EVIL)
+    phone.at.locator(".menu").get_by_label("扫到的内容").press("Enter")
+    phone.event(f"scancode_push · {EVIL}")
+    expect(phone.page.locator("aside")).to_contain_text(f"<ScanResult><![CDATA[{EVIL}]]>")
+    nothing_came_alive(phone.page)
+
+
+def test_scenes_stay_text(phone: Phone, service: Service) -> None:
+    scene = EVIL[:28] + EVIL_NAME
+    service.flask("wechat", "qrcode", "create", scene)
+    phone.page.reload()
+    assert scene in phone.at.locator("datalist option").evaluate_all("options => options.map(one => one.value)")
+    phone.more()
+    phone.at.get_by_label("扫码，场景值").fill(scene)
+    phone.press("扫码关注")
+    phone.event(f"subscribe · qrscene_{scene}")
+    expect(phone.page.locator("aside")).to_contain_text(f"<EventKey><![CDATA[qrscene_{scene}]]>")
+    nothing_came_alive(phone.page)
+
+
+def test_who_logs_in_stays_text(page: Page, service: Service) -> None:
+    page.goto(f"{service.url}/sandbox/open?{urlencode({'fan': EVIL, 'url': f'{service.url}/sandbox/me'})}")
+    expect(page.locator("body")).to_contain_text(EVIL)
+    nothing_came_alive(page)
+    page.get_by_role("button", name="允许 / Allow").click()
+    expect(page.locator("body")).to_contain_text(f"openid: {EVIL}")
+    expect(page.locator("body")).to_contain_text(f"nickname: 用户 {EVIL[-4:]}")
+    nothing_came_alive(page)
+
+
+def nothing_came_alive(page: Page) -> None:
+    assert page.locator("img, svg, script:not([src])").count() == 0
 
 
 @pytest.mark.parametrize(
