@@ -68,7 +68,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     if in_worker:
         road.start()
     if settings.admin_password:
-        history = mount_console(app, settings, table, shared, road.forget, ready)
+        history = mount_console(app, settings, table, shared, road, ready)
         if in_worker:
             history.start()
     app.cli.add_command(wechat_commands(settings, table))

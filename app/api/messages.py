@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wechatpy.replies import BaseReply, EmptyReply
 
@@ -29,6 +29,14 @@ _CUTS = (re.compile(r"\n"), re.compile(r"[。！？；.!?;]"), re.compile(r"[\s�
 _ARTICLE_KEYS = {"title": "title", "description": "description", "image": "picurl", "url": "url"}
 _EXPECTED = "a str, a wechatpy reply (text, image, voice, video, music, news) or a list of articles"
 logger = logging.getLogger("wechat.api")
+
+
+class Window(NamedTuple):
+    """What a fan opened: ``left`` messages may follow until ``ends_at``, and to one more WeChat says ``errcode``."""
+
+    left: int
+    ends_at: int
+    errcode: int
 
 
 class Budget:
@@ -54,10 +62,13 @@ class Budget:
 
     def left(self, openid: str) -> int | None:
         """Return how many messages may be sent to the fan now; None where that is not known."""
-        windows = list(self._windows(openid))
-        if not windows:
-            return None
-        return sum(self._cache.get(slot) is None for slots, _, _ in windows for slot in slots)
+        windows = self.windows(openid)
+        return sum(window.left for window in windows) if windows else None
+
+    def windows(self, openid: str) -> list[Window]:
+        """Return the windows that are known of the fan now, the shorter one first; one that is closed has none left."""
+        windows = self._windows(openid)
+        return [Window(sum(map(self._is_free, slots)), int(ends_at), errcode) for slots, ends_at, errcode in windows]
 
     def take(self, openid: str, count: int) -> list[str]:
         """Take ``count`` messages from what is left, and return what to give back where they are not sent.
@@ -66,7 +77,8 @@ class Budget:
         """
         windows = list(self._windows(openid))
         taken: list[str] = []
-        for slots, seconds, _ in windows:
+        for slots, ends_at, _ in windows:
+            seconds = max(int(ends_at - time.time()), 0) + 1
             for slot in slots:
                 mine = to_json(secrets.token_hex(6))
                 if len(taken) < count and self._cache.claim(slot, mine, seconds) == mine:
@@ -95,15 +107,18 @@ class Budget:
     def _open(self, openid: str, kind: str, seconds: int, count: int, reason: int = USED_UP) -> None:
         self._cache.set(self._key(openid, kind), to_json([round(time.time(), 3), seconds, count, reason]), seconds)
 
-    def _windows(self, openid: str) -> Iterator[tuple[list[str], int, int]]:
-        """Yield (the keys of its messages, seconds left, errcode when used up) of each, the shorter one first."""
+    def _is_free(self, slot: str) -> bool:
+        return self._cache.get(slot) is None
+
+    def _windows(self, openid: str) -> Iterator[tuple[list[str], float, int]]:
+        """Yield (the keys of its messages, when it ends, errcode when used up) of each, the shorter one first."""
         for kind in ("action", "message"):
             if (kept := self._cache.get(self._key(openid, kind))) is None:
                 continue
             opened, seconds, count, reason = json.loads(kept)
-            if (left := opened + seconds - time.time()) > 0:
+            if opened + seconds > time.time():
                 slots = [self._cache.key("sent", openid, kind, str(opened), str(number)) for number in range(count)]
-                yield slots, int(left) + 1, reason
+                yield slots, opened + seconds, reason
 
     def _key(self, openid: str, kind: str) -> str:
         return self._cache.key("window", openid, kind)

@@ -84,6 +84,10 @@ class Late:
             with self._changed(message.openid) as waiting:
                 waiting[:] = [entry for entry in waiting if entry[0] != key]
 
+    def waiting(self, openid: str) -> int:
+        """Return how many answers wait for the fan, those that are still being made included."""
+        return len(self._waiting(openid))
+
     def forget(self, openid: str) -> None:
         """Forget the fan's waiting answers, and those that are still being made."""
         self._cache.set(self._cache.key("left", openid), str(int(time.time())), _EXPECT_SECONDS)

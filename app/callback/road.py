@@ -97,6 +97,10 @@ class Road:
             return seal_reply(opened.seal, opened.token, answer.xml, int(now))
         return answer.xml
 
+    def kept_of(self, openid: str) -> tuple[dict[str, Any], int]:
+        """Return the fan's session, and how many answers wait for them."""
+        return Session(self._cache, openid, self._settings.session_seconds).data, self._late.waiting(openid)
+
     def forget(self, openid: str) -> None:
         """Forget the fan's session and the answers that wait for them."""
         Session(self._cache, openid, self._settings.session_seconds).delete()

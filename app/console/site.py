@@ -6,11 +6,12 @@ from flask import Flask, render_template, request
 
 from app.cache import Cache
 from app.callback.dispatch import Table
+from app.callback.road import Road
 from app.config import Settings
 from app.console.access import guard
 from app.console.codes import add_codes
 from app.console.doctor import add_doctor
-from app.console.fans import Forget, add_fans
+from app.console.fans import add_fans
 from app.console.handlers import add_handlers
 from app.console.history import History
 from app.console.menu import add_menu
@@ -30,10 +31,10 @@ _SECTIONS = (
 )
 
 
-def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, forget: Forget, ready: Ready) -> History:
+def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, road: Road, ready: Ready) -> History:
     """Put the console on ``app``, for whoever knows the password of ``settings``, and return the history it shows.
 
-    ``forget(openid)`` forgets what is kept of a fan beside the database; ``ready()`` tells what answers.
+    ``ready()`` tells what of that which a message needs answers.
     """
     site = pages("console", "/console")
     guard(site, settings, cache)
@@ -43,7 +44,7 @@ def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, fo
     add_handlers(site, table)
     add_menu(site, table)
     add_codes(site)
-    add_fans(site, forget)
+    add_fans(site, road)
     add_messages(site)
     add_doctor(site, settings, table)
     app.register_blueprint(site)

@@ -2,9 +2,10 @@
 
 import secrets
 import time
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
 
 from app.errors import Taken
 from app.store import retried, transaction
@@ -12,6 +13,9 @@ from app.store.models import QrCode, SceneCount
 
 # Asking takes seconds at most; who claimed longer ago has died.
 _CLAIM_SECONDS = 60
+
+Days = dict[str, tuple[int, int]]
+"""A scene's scans and follows of each day (YYYY-MM-DD)."""
 
 
 class Wanted(NamedTuple):
@@ -69,14 +73,55 @@ def release_code(wanted: Wanted, claim: str) -> None:
         session.execute(update(QrCode).where(*_is(wanted), QrCode.claim == claim).values(claim=None))
 
 
-def codes(appid: str, limit: int = 1000) -> list[tuple[QrCode, int, int]]:
-    """Return the account's latest codes, each with its scene's scans and follows. Raises StoreError."""
-    same = and_(SceneCount.appid == QrCode.appid, SceneCount.scene == QrCode.scene)
-    sums = func.coalesce(func.sum(SceneCount.scans), 0), func.coalesce(func.sum(SceneCount.follows), 0)
-    query = select(QrCode, *sums).outerjoin(SceneCount, same).group_by(QrCode.id)
+def codes(appid: str, limit: int = 1000, part: str = "", skip: int = 0) -> list[tuple[QrCode, int, int]]:
+    """Return the account's latest codes, each with its scene's scans and follows. Raises StoreError.
+
+    ``part`` is what their scenes contain; ``skip`` so many of the latest are left out.
+    """
+    same = (SceneCount.appid == QrCode.appid, SceneCount.scene == QrCode.scene)
+    sums = [
+        select(func.coalesce(func.sum(column), 0)).where(*same).correlate(QrCode).scalar_subquery()
+        for column in (SceneCount.scans, SceneCount.follows)
+    ]
+    # Chosen before anything is summed: the counts of all codes may be many.
+    wanted = _latest(appid, part).with_only_columns(QrCode.id).limit(limit).offset(skip).subquery()
+    query = select(QrCode, *sums).join(wanted, wanted.c.id == QrCode.id).order_by(QrCode.id.desc())
     with transaction() as session:
-        wanted = query.where(QrCode.appid == appid, QrCode.ticket.is_not(None)).order_by(QrCode.id.desc()).limit(limit)
-        return [(code, int(scans), int(follows)) for code, scans, follows in session.execute(wanted)]
+        return [(code, int(scans), int(follows)) for code, scans, follows in session.execute(query)]
+
+
+def latest_codes(appid: str, limit: int, part: str = "") -> list[QrCode]:
+    """Return the same codes, without counts. Raises StoreError."""
+    with transaction() as session:
+        return list(session.scalars(_latest(appid, part).limit(limit)))
+
+
+def codes_by_id(appid: str, ids: Sequence[int]) -> list[QrCode]:
+    """Return those of the account's codes that have one of these ids, the latest first. Raises StoreError."""
+    with transaction() as session:
+        return list(session.scalars(_latest(appid).where(QrCode.id.in_(ids))))
+
+
+def number_of_codes(appid: str, part: str = "") -> int:
+    """Return how many codes the account has, or those whose scenes contain ``part``. Raises StoreError."""
+    with transaction() as session:
+        return session.scalar(select(func.count()).select_from(_latest(appid, part).order_by(None).subquery())) or 0
+
+
+def counts_by_day(appid: str, scenes: Collection[str], since: str = "") -> dict[str, Days]:
+    """Return each scene's scans and follows by day, from the day ``since`` (YYYY-MM-DD) on. Raises StoreError."""
+    query = select(SceneCount.scene, SceneCount.day, SceneCount.scans, SceneCount.follows)
+    its = (SceneCount.appid == appid, SceneCount.scene.in_(scenes), SceneCount.day >= since)
+    found: dict[str, Days] = {scene: {} for scene in scenes}
+    with transaction() as session:
+        for scene, day, scans, follows in session.execute(query.where(*its)):
+            found.setdefault(scene, {})[day] = (scans, follows)  # MySQL may find "a " for "a"
+    return found
+
+
+def _latest(appid: str, part: str = "") -> Select[QrCode]:
+    made = select(QrCode).where(QrCode.appid == appid, QrCode.ticket.is_not(None)).order_by(QrCode.id.desc())
+    return made.where(QrCode.scene.contains(part, autoescape=True)) if part else made
 
 
 def _is(wanted: Wanted) -> tuple[ColumnElement[bool], ...]:

@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.console.conftest import PASSWORD
 from tests.servers import environment, free_port, program, uwsgi
 
 _ARGUMENTS = [
@@ -80,6 +81,7 @@ class Service:
         sandbox = {"WECHAT_SANDBOX": "1", "WECHAT_API_BASE_URL": f"{self.url}/sandbox/api", "PORT": str(self.port)}
         self.env = environment(FLASK_APP="runserver:application", WECHAT_HANDLERS="bot", **sandbox)
         self.env |= {"PYTHONPATH": f"{self.env['PYTHONPATH']}:{folder}", "WECHAT_SECRET_KEY": "k" * 32}
+        self.env |= {"WECHAT_ADMIN_PASSWORD": PASSWORD}
         (folder / "bot.py").write_text(_BOT, encoding="utf-8")
         (folder / "menu.json").write_text(json.dumps(menu(self.url)), encoding="utf-8")
 
@@ -88,29 +90,45 @@ class Service:
         return subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+@contextmanager
+def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program("chromium"), args=_ARGUMENTS)
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("service"))
+@contextmanager
+def running(folder: Path) -> Iterator[Service]:
+    """Run the service in ``folder``, with the database that is there or a new one."""
+    service = Service(folder)
     service.flask("db", "upgrade")
-    with uwsgi(service.folder, service.env, port=service.port, replacements=_THREADS):
+    with uwsgi(folder, service.env, port=service.port, replacements=_THREADS):
         service.flask("wechat", "menu", "push", "menu.json")
         yield service
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
 @contextmanager
-def watched(browser: Browser, **options: Any) -> Iterator[Page]:
-    """A page of a new browser; at the end nothing was wrong in its console, and no request has left this machine."""
+def watched(browser: Browser, refused: tuple[int, ...] = (), **options: Any) -> Iterator[Page]:
+    """A page of a new browser; at the end nothing was wrong in its console, and no request has left this machine.
+
+    A browser says in its console that a page came with an error's status: those of ``refused`` are expected.
+    """
     context = browser.new_context(**{"locale": "zh-CN", "viewport": {"width": 1200, "height": 900}, **options})
     wrong: list[str] = []
-    context.on("console", lambda message: wrong.append(message.text) if _is_wrong(message) else None)
+    context.on("console", lambda message: wrong.append(message.text) if _is_wrong(message, refused) else None)
     context.on("weberror", lambda error: wrong.append(str(error.error)))
     context.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
     context.on("request", lambda request: None if _is_here(request.url) else wrong.append(f"went out: {request.url}"))
@@ -120,13 +138,24 @@ def watched(browser: Browser, **options: Any) -> Iterator[Page]:
     assert wrong == []
 
 
-def _is_wrong(message: ConsoleMessage) -> bool:
+def _is_wrong(message: ConsoleMessage, refused: tuple[int, ...]) -> bool:
+    if any(f"with a status of {status}" in message.text for status in refused):
+        return False
     # Browsers ask for a picture of every site, and pages of others have none.
     return message.type in ("error", "warning") and not message.location["url"].endswith("/favicon.ico")
 
 
 def _is_here(url: str) -> bool:
     return urlsplit(url).scheme in ("data", "blob") or urlsplit(url).hostname == "127.0.0.1"
+
+
+def log_in(page: Page, service: Service, path: str = "/", name: str = "小王") -> None:
+    """Come to the console's page ``path`` as an operator who has to log in first."""
+    page.goto(f"{service.url}/console{path}")
+    page.locator("[name=operator]").fill(name)
+    page.locator("[name=password]").fill(PASSWORD)
+    page.locator("[name=password]").press("Enter")
+    expect(page.locator(".who")).to_contain_text(name)
 
 
 @pytest.fixture

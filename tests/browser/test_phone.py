@@ -1,6 +1,7 @@
 """The phone in a real browser: what a developer without an account does in the first minutes, and after."""
 
 import re
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -220,7 +221,7 @@ def nothing_came_alive(page: Page) -> None:
     "options", [{"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}}, {"locale": "en-GB"}], ids=str
 )
 def test_it_is_fine_in_the_dark_on_a_phone_and_in_english(
-    browser: Browser, service: Service, options: dict[str, str]
+    browser: Browser, service: Service, options: dict[str, Any]
 ) -> None:
     with watched(browser, **options) as page:
         page.goto(f"{service.url}/sandbox/")

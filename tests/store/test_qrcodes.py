@@ -4,11 +4,22 @@ import time
 
 import pytest
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.store import transaction
 from app.store.models import QrCode, SceneCount
-from app.store.qrcodes import Wanted, claim_code, codes, find_code, keep_code, release_code
+from app.store.qrcodes import (
+    Wanted,
+    claim_code,
+    codes,
+    codes_by_id,
+    counts_by_day,
+    find_code,
+    keep_code,
+    latest_codes,
+    number_of_codes,
+    release_code,
+)
 from tests.servers import APPID
 from tests.store.conftest import together
 
@@ -147,3 +158,48 @@ def test_codes_come_newest_first_with_the_sums_of_all_days(store: Flask) -> None
     listed = [(code.scene, scans, follows) for code, scans, follows in codes(APPID)]
     assert listed == [("100001", 0, 0), ("poster-7", 7, 1)]
     assert [code.scene for code, _, _ in codes(APPID, limit=1)] == ["100001"]
+    assert [code.scene for code, _, _ in codes(APPID, limit=1, skip=1)] == ["poster-7"]
+
+
+@pytest.mark.parametrize(
+    ("part", "found"),
+    [
+        ("%", ["100%_off"]),
+        ("_", ["a_b", "100%_off"]),
+        ("/", ["a/b"]),
+        ("\\", ["a\\b"]),
+        ("门店", ["上海门店"]),
+        ("海门", ["上海门店"]),
+        ("a", ["a\\b", "a/b", "a_b", "aXb"]),
+        ("'", []),
+    ],
+)
+def test_a_search_takes_every_character_for_itself(store: Flask, part: str, found: list[str]) -> None:
+    for scene in ("上海门店", "100%_off", "aXb", "a_b", "a/b", "a\\b"):
+        make(PERMANENT._replace(scene=scene))
+    make(PERMANENT._replace(appid="wx0000000000000000", scene="a%_/\\门店海门"))
+    assert [code.scene for code, _, _ in codes(APPID, part=part)] == found
+    assert [code.scene for code in latest_codes(APPID, 2, part)] == found[:2]
+    assert number_of_codes(APPID, part) == len(found)
+
+
+def test_codes_are_found_by_their_ids_in_their_own_account_once_they_are_made(store: Flask) -> None:
+    make(PERMANENT)
+    make(TEMPORARY)
+    make(PERMANENT._replace(appid="wx0000000000000000"))
+    assert claim_code(PERMANENT._replace(scene="only claimed"))
+    with transaction() as session:
+        ids = [*session.scalars(select(QrCode.id).order_by(QrCode.id))]
+    assert [code.scene for code in codes_by_id(APPID, ids)] == ["100001", "poster-7"]
+    assert codes_by_id(APPID, []) == []
+
+
+def test_counts_are_found_by_scene_and_day(store: Flask) -> None:
+    rows = [(APPID, "poster-7", "2026-02-17", 3, 1), (APPID, "poster-7", "2026-02-18", 4, 0), (APPID, "x", "", 9, 9)]
+    rows += [("wx0000000000000000", "poster-7", "2026-02-18", 50, 60), (APPID, "7", "2026-02-18", 0, 2)]
+    with transaction() as session:
+        for appid, scene, day, scans, follows in rows:
+            session.add(SceneCount(appid=appid, scene=scene, day=day, scans=scans, follows=follows))
+    found = counts_by_day(APPID, ["poster-7", "7", "nobody"], "2026-02-18")
+    assert found == {"poster-7": {"2026-02-18": (4, 0)}, "7": {"2026-02-18": (0, 2)}, "nobody": {}}
+    assert counts_by_day(APPID, ["poster-7"]) == {"poster-7": {"2026-02-17": (3, 1), "2026-02-18": (4, 0)}}

@@ -1,0 +1,86 @@
+"""Take the pictures of the documentation: each page, light and dark, of an account after a busy day.
+
+Usage: python -m tests.browser.screenshots FOLDER
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from app.config import SANDBOX_APPID
+from tests.browser.conftest import Service, chromium, log_in, running, watched
+from tests.console.busy import fill
+
+_SIZE = {"width": 1180, "height": 820}
+_NARROW = {"width": 390, "height": 820}
+Show = Callable[[Page, Service], None]
+
+
+def _phone(page: Page, service: Service) -> None:
+    page.goto(f"{service.url}/sandbox/")
+    phone = page.locator(".phone").first
+    for text in ("你好 😀", "天气 北京", "帮助"):
+        phone.get_by_label("说点什么").fill(text)
+        phone.get_by_label("说点什么").press("Enter")
+        expect(phone.locator(".bubble.fan").last).to_contain_text(text)
+    phone.locator(".more > summary").click()
+    phone.get_by_label("扫码，场景值").fill("poster-7")
+    phone.get_by_role("button", name="已关注者扫码").click()
+    phone.locator(".more > summary").click()
+    expect(phone.locator(".card").last).to_be_visible()
+    phone.locator(".bubble.account .about").nth(-2).click()
+    expect(page.locator("aside")).to_contain_text("outcome=replied")
+
+
+def _console(path: str, then: str = "main h1") -> Show:
+    def show(page: Page, service: Service) -> None:
+        page.goto(f"{service.url}/console{path}")
+        expect(page.locator(then).first).to_be_visible(timeout=60_000)
+
+    return show
+
+
+PAGES: dict[str, Show] = {
+    "phone": _phone,
+    "overview": _console("/?span=day", "#quotas + div table"),
+    "handlers": _console("/handlers"),
+    "menu": _console("/menu"),
+    "codes": _console("/codes"),
+    "code": _console("/codes/500"),
+    "sheet": _console("/codes/sheet?" + "&".join(f"id={number}" for number in range(491, 503))),
+    "fans": _console("/fans"),
+    "messages": _console("/messages?openid=oFan000000000000000000000005"),
+    "doctor": _console("/doctor", "#lines table"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    take(parser.parse_args().folder)
+
+
+def take(folder: Path) -> None:
+    """Write NAME-light.png and NAME-dark.png of each page into ``folder``, and two as they are on a phone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, chromium() as browser:
+        fill(Path(name), SANDBOX_APPID, fans=200)
+        with running(Path(name)) as service:
+            for scheme in ("light", "dark"):
+                with watched(browser, color_scheme=scheme, viewport=_SIZE) as page:
+                    log_in(page, service)
+                    for shown, show in PAGES.items():
+                        show(page, service)
+                        page.screenshot(path=folder / f"{shown}-{scheme}.png")
+            with watched(browser, viewport=_NARROW) as page:
+                log_in(page, service)
+                for shown in ("overview", "menu"):
+                    PAGES[shown](page, service)
+                    page.screenshot(path=folder / f"{shown}-narrow.png")
+
+
+if __name__ == "__main__":
+    main()
