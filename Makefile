@@ -10,11 +10,13 @@
 # make accounts   an account's fans while its neighbour on the machine is in trouble
 # make soak MINUTES=10   everything at once, with faults and recycled workers
 # make cost   what one message costs: CPU, Redis, bytes
+# make pages  how long the console's pages take, with 100,000 messages in a day and WeChat's API down
+# make screenshots   the pictures in the documentation, in docs/screenshots
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run install uninstall test quick audit bench load machines accounts soak cost clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl system-chromium
+.PHONY: run install uninstall test quick audit bench load machines accounts soak cost pages screenshots clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl system-chromium
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
@@ -89,6 +91,12 @@ soak: .venv/.dev system-nginx system-redis
 
 cost: .venv/.dev system-nginx system-redis
 	.venv/bin/python -m tests.bench.cost
+
+pages: .venv/.dev system-nginx
+	.venv/bin/python -m tests.bench.pages
+
+screenshots: .venv/.dev system-chromium
+	.venv/bin/python -m tests.browser.screenshots docs/screenshots
 
 clean:
 	rm -rf .venv run .pytest_cache .mypy_cache .ruff_cache .hypothesis

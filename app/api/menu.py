@@ -56,7 +56,8 @@ def push(
     wanted = normalised(menu)
     content = as_text(wanted)
     current = current_revision(appid)
-    if current and current.content == content and not force and unfinished_push(appid) is None:
+    is_same = current is not None and json.loads(current.content) == wanted  # in whatever order its fields are
+    if current and is_same and not force and unfinished_push(appid) is None:
         return current, False
     revision = _begun(appid, content, author, note)
     is_pushed: bool | None = False
@@ -117,9 +118,9 @@ def _clock(seconds: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds + 1))
 
 
-def as_text(menu: Any) -> str:
-    """Return the menu as JSON to be read and compared."""
-    return json.dumps(menu, ensure_ascii=False, indent=2)
+def as_text(menu: Any, *, sort_keys: bool = False) -> str:
+    """Return the menu as JSON to be read; with ``sort_keys``, to be compared, too."""
+    return json.dumps(menu, ensure_ascii=False, indent=2, sort_keys=sort_keys)
 
 
 def in_wechats_format(menu: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def in_wechats_format(menu: dict[str, Any]) -> dict[str, Any]:
 
 def differences(there: Any, wanted: Any) -> list[str]:
     """Return the lines of a unified diff from the menu that WeChat has to the wanted one; [] for the same."""
-    before, after = (as_text(menu or {}).splitlines() for menu in (there, wanted))
+    before, after = (as_text(menu or {}, sort_keys=True).splitlines() for menu in (there, wanted))
     return list(difflib.unified_diff(before, after, "WeChat", "wanted", lineterm=""))
 
 

@@ -1,33 +1,47 @@
 """The rules of WeChat for a menu, so far as they can be checked before it is sent."""
 
-import difflib
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from app.api.menu_form import default_of, listed
+from app.api.menu_wrong import Wrong, json_type, near, not_a, quoted, wrong_list, wrong_names, wrong_text
 
-# Each type of button and the fields that it must have.
-_TYPES = {
+TYPES: dict[str, tuple[str, ...]] = {
     "click": ("key",), "view": ("url",), "miniprogram": ("url", "appid", "pagepath"),
     "scancode_push": ("key",), "scancode_waitmsg": ("key",), "location_select": ("key",),
     "pic_sysphoto": ("key",), "pic_photo_or_album": ("key",), "pic_weixin": ("key",),
     "media_id": ("media_id",), "view_limited": ("media_id",),
     "article_id": ("article_id",), "article_view_limited": ("article_id",),
 }  # fmt: skip
+"""Each type of button and the fields that it must have."""
 _MOST_BYTES = {"key": 128, "url": 1024}
 _MOST_NAME_BYTES, _MOST_SUB_NAME_BYTES = 16, 60
-_MOST_BUTTONS, _MOST_SUB_BUTTONS, _MOST_CONDITIONAL_HOSTS = 3, 5, 3
+MOST_BUTTONS, MOST_SUB_BUTTONS, _MOST_CONDITIONAL_HOSTS = 3, 5, 3
 _BUTTON_FIELDS = ("name", "type", "sub_button", "key", "url", "appid", "pagepath", "media_id", "article_id")
 _MENU_FIELDS = ("button", "conditionalmenu", "matchrule", "menu", "menuid")
 # What a conditional menu may ask for, and how it is written.
-_MATCHRULE = {
+MATCHRULE = {
     "tag_id": ("[0-9]+", "the number of a tag"),
     "client_platform_type": ("[123]", "1 (iOS), 2 (Android) or 3 (others)"),
 }
-_JSON_TYPES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number"}
-_JSON_TYPES |= {str: "a text", list: "a list", dict: "an object"}
+
+
+class Problem(NamedTuple):
+    """Something that is wrong, and where.
+
+    ``place`` is (bar,), (bar, button) or (bar, button, sub-button): bar 0 is the default menu, n the n-th conditional
+    one, buttons count from 1; () are the conditional menus together. ``where`` is the same in words.
+    """
+
+    place: tuple[int, ...]
+    where: str
+    wrong: Wrong
+
+    @property
+    def line(self) -> str:
+        """The problem in one line, which names the button."""
+        return f"{self.where}: {self.wrong.text}"
 
 
 class Checked(NamedTuple):
@@ -44,26 +58,40 @@ def check(menu: Any, takes_click: Callable[[str], bool] | None = None) -> Checke
     "conditionalmenu": [{"button": [...], "matchrule": {...}}] if there are any. ``takes_click`` says whether a handler
     takes the click on this key; without it there are no warnings. Whatever the JSON is, nothing is raised.
     """
+    warnings = find_warnings(menu, takes_click) if takes_click else ()
+    return Checked([problem.line for problem in find_problems(menu)], [warning.line for warning in warnings])
+
+
+def find_problems(menu: Any) -> Iterator[Problem]:
+    """Yield what WeChat would refuse in ``menu``, as ``check`` takes it."""
     # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Creating_Custom-Defined_Menu.html
     # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Personalized_menu_interface.html
-    found = Checked([], [])
-    for number, bar in enumerate([default_of(menu), *listed(menu, "conditionalmenu")]):
+    for number, bar in enumerate(_bars(menu)):
         where = f"conditional menu {number}" if number else "the menu"
-        lines = _wrong_conditional(bar) if number else _wrong_menu(menu)
-        found.problems.extend(f"{where}: {wrong}" for wrong in lines)
-        for place, button, is_sub in _walk(f"{where}, button" if number else "button", bar):
-            problems = [f"{place}: {wrong}" for wrong in _wrong_button(button, is_sub)]
-            found.problems.extend(problems)
-            if takes_click and not problems and button.get("type") == "click" and not takes_click(button["key"]):
-                row = f'it would be ("event", "click", {_quoted(button["key"])}): ...'
-                found.warnings.append(
-                    f"{place}: no handler has a row for the click on key {_quoted(button['key'])}; {row}"
-                )
-    links = {_host(button) for bar in listed(menu, "conditionalmenu") for _, button, _ in _walk("", bar)} - {""}
+        for wrong in _wrong_conditional(bar) if number else _wrong_menu(menu):
+            yield Problem((number,), where, wrong)
+        for place, where, button in _walk(number, bar):
+            for wrong in _wrong_button(button, len(place) == 3):
+                yield Problem(place, where, wrong)
+    links = {_host(button) for bar in _bars(menu)[1:] for _, _, button in _walk(1, bar)} - {""}
     if len(links) > _MOST_CONDITIONAL_HOSTS:
-        wrong = f"link to {len(links)} hosts, {', '.join(sorted(links))}; WeChat takes {_MOST_CONDITIONAL_HOSTS} in all"
-        found.problems.append(f"the conditional menus: {wrong}")
-    return found
+        text = f"link to {len(links)} hosts, {', '.join(sorted(links))}; WeChat takes {_MOST_CONDITIONAL_HOSTS} in all"
+        yield Problem((), "the conditional menus", Wrong("url", "hosts", text, _MOST_CONDITIONAL_HOSTS))
+
+
+def find_warnings(menu: Any, takes_click: Callable[[str], bool]) -> Iterator[Problem]:
+    """Yield the clicks in ``menu`` that WeChat would take and no handler takes."""
+    for number, bar in enumerate(_bars(menu)):
+        for place, where, button in _walk(number, bar):
+            is_fine = not any(_wrong_button(button, len(place) == 3))
+            if is_fine and button.get("type") == "click" and not takes_click(button["key"]):
+                key = quoted(button["key"])
+                text = f'no handler has a row for the click on key {key}; it would be ("event", "click", {key}): ...'
+                yield Problem(place, where, Wrong("key", "click", text))
+
+
+def _bars(menu: Any) -> list[Any]:
+    return [default_of(menu), *listed(menu, "conditionalmenu")]
 
 
 def _host(button: Any) -> str:
@@ -72,140 +100,94 @@ def _host(button: Any) -> str:
     return found[1].lower() if found else ""
 
 
-def _walk(where: str, bar: Any) -> Iterator[tuple[str, Any, bool]]:
+def _walk(bar_number: int, bar: Any) -> Iterator[tuple[tuple[int, ...], str, Any]]:
+    bar_words = f"conditional menu {bar_number}, button" if bar_number else "button"
     for number, button in enumerate(listed(bar, "button"), 1):
-        place = f"{where} {number}{_label(button)}"
-        yield place, button, False
+        where = f"{bar_words} {number}{_label(button)}"
+        yield (bar_number, number), where, button
         for sub_number, sub_button in enumerate(listed(button, "sub_button"), 1):
-            yield f"{place} > {sub_number}{_label(sub_button)}", sub_button, True
+            yield (bar_number, number, sub_number), f"{where} > {sub_number}{_label(sub_button)}", sub_button
 
 
 def _label(button: Any) -> str:
     name = button.get("name") if isinstance(button, dict) else None
-    return f" {_quoted(name)}" if isinstance(name, str) and name else ""
+    return f" {quoted(name)}" if isinstance(name, str) and name else ""
 
 
-def _wrong_menu(menu: Any) -> Iterator[str]:
+def _wrong_menu(menu: Any) -> Iterator[Wrong]:
     if isinstance(menu, dict) and "menu" in menu:
         yield from _wrong_bar(menu, "menu", "conditionalmenu")
         yield from _wrong_bar(menu["menu"], "button", "menuid")
     else:
         yield from _wrong_bar(menu, "button", "conditionalmenu", "menuid")
-    if isinstance(menu, dict) and (wrong := _not_a(list, menu, "conditionalmenu")) and "conditionalmenu" in menu:
-        yield f"{wrong}; expected a list of menus with a matchrule"
+    if isinstance(menu, dict) and (wrong := not_a(list, menu, "conditionalmenu")) and "conditionalmenu" in menu:
+        yield wrong.but("expected a list of menus with a matchrule")
     if listed(menu, "conditionalmenu") and not listed(default_of(menu), "button"):
-        yield "conditional menus need a default menu"
+        yield Wrong("conditionalmenu", "default", "conditional menus need a default menu")
 
 
-def _wrong_conditional(conditional: Any) -> Iterator[str]:
+def _wrong_conditional(conditional: Any) -> Iterator[Wrong]:
     yield from _wrong_bar(conditional, "button", "matchrule", "menuid")
-    if isinstance(conditional, dict) and (wrong := _not_a(dict, conditional, "matchrule")):
-        yield f"{wrong}; expected an object with {' or '.join(_MATCHRULE)}"
+    if isinstance(conditional, dict) and (wrong := not_a(dict, conditional, "matchrule")):
+        yield wrong.but(f"expected an object with {' or '.join(MATCHRULE)}")
     elif isinstance(conditional, dict):
         yield from _wrong_matchrule(conditional["matchrule"])
 
 
-def _wrong_bar(bar: Any, *takes: str) -> Iterator[str]:
+def _wrong_bar(bar: Any, *takes: str) -> Iterator[Wrong]:
     if not isinstance(bar, dict):
-        yield f"it is {_json_type(bar)}; expected an object with {takes[0]}"
+        yield Wrong("", "other", f"it is {json_type(bar)}; expected an object with {takes[0]}")
         return
-    yield from _wrong_names(bar, takes, _MENU_FIELDS, "it")
-    if "button" in takes and (wrong := _wrong_list(bar, "button", _MOST_BUTTONS)):
+    yield from wrong_names(bar, takes, _MENU_FIELDS, "it")
+    if "button" in takes and (wrong := wrong_list(bar, "button", MOST_BUTTONS)):
         yield wrong
 
 
-def _wrong_list(fields: dict[str, Any], name: str, most: int) -> str:
-    wrong = _not_a(list, fields, name)
-    if not wrong and not 1 <= len(fields[name]) <= most:
-        wrong = f"{name} holds {len(fields[name])}"
-    return f"{wrong}; expected a list of 1 to {most} buttons" if wrong else ""
-
-
-def _wrong_matchrule(rule: dict[str, Any]) -> Iterator[str]:
-    for name, (pattern, expected) in _MATCHRULE.items():
+def _wrong_matchrule(rule: dict[str, Any]) -> Iterator[Wrong]:
+    for name, (pattern, expected) in MATCHRULE.items():
         value = str(rule[name]) if type(rule.get(name)) is int else rule.get(name, "")
         if value != "" and not (isinstance(value, str) and re.fullmatch(pattern, value)):
-            shown = _quoted(value) if isinstance(value, str) else _json_type(value)
-            yield f"matchrule's {name} is {shown}; expected {expected}"
-    for other in [name for name in rule if name not in _MATCHRULE]:
+            shown = quoted(value) if isinstance(value, str) else json_type(value)
+            yield Wrong(name, "number", f"matchrule's {name} is {shown}; expected {expected}")
+    for other in [name for name in rule if name not in MATCHRULE]:
         now = " (tag_id is its name now)" if other == "group_id" else ""
-        yield f"matchrule has {_quoted(other)}{now}; WeChat answers 65320, it takes {' and '.join(_MATCHRULE)} only"
-    if all(rule.get(name, "") == "" for name in _MATCHRULE):
-        yield f"matchrule names nobody; expected {' or '.join(_MATCHRULE)}"
+        text = f"matchrule has {quoted(other)}{now}; WeChat answers 65320, it takes {' and '.join(MATCHRULE)} only"
+        yield Wrong(other, "refused", text)
+    if all(rule.get(name, "") == "" for name in MATCHRULE):
+        yield Wrong("tag_id", "nobody", f"matchrule names nobody; expected {' or '.join(MATCHRULE)}")
 
 
-def _wrong_button(button: Any, is_sub: bool) -> Iterator[str]:
+def _wrong_button(button: Any, is_sub: bool) -> Iterator[Wrong]:
     if not isinstance(button, dict):
-        yield f"it is {_json_type(button)}; expected an object with name and type"
+        yield Wrong("", "other", f"it is {json_type(button)}; expected an object with name and type")
         return
     who, most_bytes = ("sub-button", _MOST_SUB_NAME_BYTES) if is_sub else ("button", _MOST_NAME_BYTES)
-    if wrong := _wrong_text(button, "name", most_bytes):
-        yield f"{wrong}; a {who} takes one of 1 to {most_bytes} bytes"
+    if wrong := wrong_text(button, "name", most_bytes):
+        yield wrong.but(f"a {who} takes one of 1 to {most_bytes} bytes")
     if button.get("sub_button", []) == []:
         yield from _wrong_leaf(button)
     elif is_sub:
-        yield "sub_button is out of place; nothing is nested deeper than a sub-button"
+        text = "sub_button is out of place; nothing is nested deeper than a sub-button"
+        yield Wrong("sub_button", "nested", text)
     else:
-        if wrong := _wrong_list(button, "sub_button", _MOST_SUB_BUTTONS):
+        if wrong := wrong_list(button, "sub_button", MOST_SUB_BUTTONS):
             yield wrong
-        yield from _wrong_names(button, ("name", "sub_button"), _BUTTON_FIELDS, "a button with sub_button")
+        yield from wrong_names(button, ("name", "sub_button"), _BUTTON_FIELDS, "a button with sub_button")
 
 
-def _wrong_leaf(button: dict[str, Any]) -> Iterator[str]:
+def _wrong_leaf(button: dict[str, Any]) -> Iterator[Wrong]:
     names = [name for name in button if name != "sub_button"]  # menu/get writes an empty one into every button
-    wrong = _not_a(str, button, "type")
-    if not wrong and button["type"] not in _TYPES:
-        wrong = f"WeChat knows no type {_quoted(button['type'])}{_near(button['type'], _TYPES)}"
+    wrong = not_a(str, button, "type")
+    if not wrong and button["type"] not in TYPES:
+        wrong = Wrong("type", "type", f"WeChat knows no type {quoted(button['type'])}{near(button['type'], TYPES)}")
     if wrong:
-        yield f"{wrong}; expected one of {', '.join(_TYPES)}, or buttons in sub_button"
-        yield from _wrong_names(names, _BUTTON_FIELDS, _BUTTON_FIELDS, "a button")
+        expected = f"expected one of {', '.join(TYPES)}, or buttons in sub_button"
+        yield wrong.but(expected)._replace(kind="type")
+        yield from wrong_names(names, _BUTTON_FIELDS, _BUTTON_FIELDS, "a button")
         return
     who = f"{'an' if button['type'][0] in 'aeiou' else 'a'} {button['type']} button"
-    for field in _TYPES[button["type"]]:
-        if wrong := _wrong_text(button, field, _MOST_BYTES.get(field)):
+    for field in TYPES[button["type"]]:
+        if wrong := wrong_text(button, field, _MOST_BYTES.get(field, 0)):
             size = f" of 1 to {_MOST_BYTES[field]} bytes" if field in _MOST_BYTES else ""
-            yield f"{wrong}; {who} takes one{size}{', http:// or https://' if field == 'url' else ''}"
-    yield from _wrong_names(names, ("name", "type", *_TYPES[button["type"]]), _BUTTON_FIELDS, who)
-
-
-def _wrong_text(fields: dict[str, Any], name: str, most_bytes: int | None) -> str:
-    if wrong := _not_a(str, fields, name):
-        return wrong
-    text = fields[name]
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:  # JSON can write it as \ud83d, but WeChat wants real UTF-8
-        return f"{name} holds one half of a surrogate pair, which UTF-8 cannot carry"
-    if not text:
-        return f"{name} is empty"
-    if most_bytes and size > most_bytes:
-        return f"{name} has {size} bytes"
-    return f"{name} is {_quoted(text)}" if name == "url" and not text.startswith(("http://", "https://")) else ""
-
-
-def _not_a(json_type: type, fields: dict[str, Any], name: str) -> str:
-    if name not in fields:
-        return f"{name} is missing"
-    return "" if isinstance(fields[name], json_type) else f"{name} is {_json_type(fields[name])}"
-
-
-def _wrong_names(names: Iterable[str], takes: tuple[str, ...], known: tuple[str, ...], who: str) -> Iterator[str]:
-    for name in names:
-        if name not in takes:
-            wrong = f"{name} is out of place" if name in known else f"WeChat knows no field {_quoted(name)}"
-            yield f"{wrong}{'' if name in known else _near(name, known)}; {who} takes {', '.join(takes)}"
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), known, 1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _json_type(value: Any) -> str:
-    return _JSON_TYPES.get(type(value), type(value).__name__)
-
-
-def _quoted(text: str) -> str:
-    """Quote the text as JSON and Python do, on one line, and so that every terminal can print it."""
-    line = json.dumps(text if len(text) <= 128 else f"{text[:127]}…", ensure_ascii=False)
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+            yield wrong.but(f"{who} takes one{size}{', http:// or https://' if field == 'url' else ''}")
+    yield from wrong_names(names, ("name", "type", *TYPES[button["type"]]), _BUTTON_FIELDS, who)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.menu_form import normalised
-from app.api.menu_rules import Checked, check
+from app.api.menu_rules import Checked, check, find_problems, find_warnings
 
 CLICK = {"name": "今日歌曲", "type": "click", "key": "V1"}
 VIEW = {"name": "搜索", "type": "view", "url": "https://example.com/"}
@@ -413,3 +413,39 @@ def test_conditional_menus_link_to_three_hosts_in_all() -> None:
 
     assert check(menu("a.cn", "b.cn", "c.cn", "A.cn")).problems == []
     assert "link to 4 hosts" in check(menu("a.cn", "b.cn", "c.cn", "d.cn")).problems[0]
+
+
+def test_a_problem_knows_its_place_its_field_and_its_kind() -> None:
+    wrong = menu(
+        VIEW | {"url": "x"},
+        {"name": "一二三四五六", "sub_button": [CLICK, without(CLICK, "key"), CLICK | {"sub_button": [CLICK]}]},
+        {"name": "y", "type": "q", "zzz": 1},
+        conditionalmenu=[menu(matchrule={"tag_id": "vip"}), conditional(sex="1"), conditional()],
+    )
+    found = [(place, wrong.field, wrong.kind, wrong.most) for place, _, wrong in find_problems(wrong)]
+    assert found == [
+        ((0, 1), "url", "url", 0),
+        ((0, 2), "name", "long", 16),
+        ((0, 2, 2), "key", "empty", 0),
+        ((0, 2, 3), "sub_button", "nested", 0),
+        ((0, 3), "type", "type", 0),
+        ((0, 3), "zzz", "unknown", 0),
+        ((1,), "button", "count", 3),
+        ((1,), "tag_id", "number", 0),
+        ((2,), "sex", "refused", 0),
+        ((2,), "tag_id", "nobody", 0),
+        ((3,), "tag_id", "nobody", 0),
+    ]
+    assert [problem.line for problem in find_problems(wrong)] == check(wrong).problems
+
+
+def test_a_warning_knows_its_place() -> None:
+    both = menu(VIEW, SUBS, conditionalmenu=[conditional(tag_id="2")])
+    found = [(place, wrong.field, wrong.kind) for place, _, wrong in find_warnings(both, lambda key: False)]
+    assert found == [((0, 2, 2), "key", "click"), ((1, 1), "key", "click")]
+
+
+def test_what_the_conditional_menus_have_together_has_no_place_of_its_own() -> None:
+    links = [menu(VIEW | {"url": f"https://{host}/"}, matchrule={"tag_id": "2"}) for host in ("a", "b", "c", "d")]
+    (problem,) = find_problems(menu(CLICK, conditionalmenu=links))
+    assert (problem.place, problem.wrong.kind, problem.wrong.most) == ((), "hosts", 3)

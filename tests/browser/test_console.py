@@ -78,6 +78,36 @@ def test_what_comes_is_counted_while_somebody_looks(console: Page, service: Serv
     expect(legend).to_contain_text("link 1", timeout=20_000)
 
 
+def test_a_menu_is_refused_mended_pushed_seen_on_the_phone_and_rolled_back(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path) as service, watched(browser, refused=(422,)) as page:
+        log_in(page, service, "/menu")
+        page.locator("summary", has_text="载入微信上的菜单").click()
+        page.get_by_role("button", name="载入", exact=True).click()
+        expect(page.get_by_role("status")).to_contain_text("编辑器里是微信上的菜单")
+        page.locator("#menu-0-1-name").fill("今天有什么好吃的东西")
+        expect(page.locator("#menu-0-1-name-says")).to_contain_text("太长：最多 16 字节")
+        page.get_by_label("备注（为什么改）").fill("改名")
+        page.get_by_role("button", name="发布到微信").click()
+        expect(page.get_by_role("alert").first).to_contain_text("没有发布，先改这里")
+        check_accessible(page)
+        page.locator("#menu-0-1-name").fill("好吃的")
+        expect(page.locator("#preview")).to_contain_text("好吃的")
+        page.get_by_role("button", name="发布到微信").click()
+        expect(page.get_by_role("status")).to_contain_text("已发布版本 2")
+        row = page.locator("#history tr", has_text="改名")
+        expect(row).to_contain_text("小王")
+        page.goto(f"{service.url}/sandbox/")
+        expect(page.locator(".menu").first).to_contain_text("好吃的")
+        page.goto(f"{service.url}/console/menu")
+        older = page.locator("#history tr").nth(2)
+        older.locator("summary").click()
+        older.get_by_role("button", name="回滚").click()
+        expect(page.get_by_role("status")).to_contain_text("已发布版本 3")
+        page.goto(f"{service.url}/sandbox/")
+        expect(page.locator(".menu").first).to_contain_text("今天")
+        expect(page.locator(".menu").first).not_to_contain_text("好吃的")
+
+
 def test_a_page_can_be_reached_and_used_with_the_keyboard_alone(console: Page) -> None:
     console.keyboard.press("Tab")
     expect(console.get_by_role("link", name="跳到正文")).to_be_focused()

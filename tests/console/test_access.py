@@ -2,12 +2,16 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable
 
 import pytest
 
+from app.api import get_client
 from tests.actors import Account
 from tests.console.conftest import ORIGIN, PASSWORD, Open, Operator
+from tests.servers import AES_KEY
+from tests.wechat_server import WeChatServer
 
 PAGES = ["/", "/handlers", "/menu", "/codes", "/fans", "/messages", "/doctor"]
 
@@ -105,6 +109,23 @@ def test_a_cookie_of_another_password_is_of_no_use(console: Open, account: Calla
     other = Operator(account(WECHAT_ADMIN_PASSWORD="another horse"))
     other.client.set_cookie("wechat_console_", cookie.value, path="/console/")
     other.get("/", status=302)
+
+
+def test_a_session_ends_after_twelve_hours(console: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator, now = console(), time.time()
+    monkeypatch.setattr("itsdangerous.timed.time.time", lambda: now + 12 * 3600 - 5)
+    operator.get("/doctor")
+    monkeypatch.setattr("itsdangerous.timed.time.time", lambda: now + 12 * 3600 + 5)
+    operator.get("/doctor", status=302)
+
+
+def test_no_page_shows_a_secret(console: Open, server: WeChatServer) -> None:
+    operator = console(**server.settings, WECHAT_SECRET_KEY="k" * 40, WECHAT_ENCODING_AES_KEY=AES_KEY)
+    with operator.app.app_context():
+        secrets = (*operator.account.settings.secrets, get_client().access_token, PASSWORD)
+    for page in (*PAGES, "/live", "/quotas", "/doctor/lines"):
+        shown = operator.get(page)
+        assert [secret for secret in secrets if secret in shown] == []
 
 
 def test_each_login_and_logout_is_in_the_log(console: Open, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,13 +14,13 @@ from tests.servers import free_port
 def test_a_database_that_is_up_to_date_is_ok(look: Look) -> None:
     [(status, text)] = said(look(check_database, 1), "database")
     assert status == "ok"
-    assert "at revision 0004" in text
+    assert "at revision 0005" in text
 
 
 def test_an_empty_one_and_an_old_one_want_an_upgrade(look: Look, tmp_path: Path) -> None:
     empty = look(check_database, 1, WECHAT_DATABASE_URL=f"sqlite:///{tmp_path}/new.db")
     assert said(empty, "database") == [
-        ("wrong", "sqlite is at revision none, and this version needs 0004 -> flask db upgrade")
+        ("wrong", "sqlite is at revision none, and this version needs 0005 -> flask db upgrade")
     ]
     _change(tmp_path, "UPDATE alembic_version SET version_num = '0002'")
     [(status, text)] = said(look(check_database, 1), "database")
