@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -70,9 +71,12 @@ def handler_name(handler: Any) -> str:
 
 
 def handler_place(handler: Any) -> tuple[str, int]:
-    """Return the file and the line of the handler's function, "" and 0 where it has none."""
+    """Return the file, as its import names it, and the line of the handler's function; "" and 0 where it has none."""
     code = getattr(inspect.unwrap(handler), "__code__", None)
-    return (code.co_filename, code.co_firstlineno) if code else ("", 0)
+    if code is None:
+        return "", 0
+    folders = [folder.rstrip("/") + "/" for folder in sys.path if folder and code.co_filename.startswith(f"{folder}/")]
+    return code.co_filename.removeprefix(max(folders, key=len, default="")), code.co_firstlineno
 
 
 @lru_cache(maxsize=1024)

@@ -33,7 +33,9 @@ class Running(NamedTuple):
 
 
 def run_folder(site: Site | None) -> Path:
-    """Return where the socket and the figures are: what nginx says, systemd's folder, or run/ beside the ini."""
+    """Return where the socket and the figures are: uWSGI or nginx says it, else systemd's folder, or run/."""
+    if own := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # asked in the console: the ini has set it
+        return Path(own).parent
     for path in site.sockets if site else []:
         return path.parent
     return Path(os.environ.get("RUNTIME_DIRECTORY") or INI_FILE.parent / "run")

@@ -4,6 +4,7 @@ Usage: python -m tests.browser.screenshots FOLDER
 """
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from app.config import SANDBOX_APPID
+from app.sandbox.login import OPENID
 from tests.browser.conftest import Service, chromium, log_in, running, watched
-from tests.console.busy import fill
+from tests.console.busy import MENU, fill
 
 _SIZE = {"width": 1180, "height": 820}
 _NARROW = {"width": 390, "height": 820}
@@ -22,6 +24,8 @@ Show = Callable[[Page, Service], None]
 def _phone(page: Page, service: Service) -> None:
     page.goto(f"{service.url}/sandbox/")
     phone = page.locator(".phone").first
+    expect(phone.locator("[data-seen]")).to_be_attached()
+    cards = phone.locator(".card").count()
     for text in ("你好 😀", "天气 北京", "帮助"):
         phone.get_by_label("说点什么").fill(text)
         phone.get_by_label("说点什么").press("Enter")
@@ -30,8 +34,8 @@ def _phone(page: Page, service: Service) -> None:
     phone.get_by_label("扫码，场景值").fill("poster-7")
     phone.get_by_role("button", name="已关注者扫码").click()
     phone.locator(".more > summary").click()
-    expect(phone.locator(".card").last).to_be_visible()
-    phone.locator(".bubble.account .about").nth(-2).click()
+    expect(phone.locator(".card")).to_have_count(cards + 1)
+    phone.locator(".bubble.account", has_text="北京：晴").last.get_by_role("button").click()
     expect(page.locator("aside")).to_contain_text("outcome=replied")
 
 
@@ -43,16 +47,21 @@ def _console(path: str, then: str = "main h1") -> Show:
     return show
 
 
+def _menu(page: Page, service: Service) -> None:
+    _console("/menu")(page, service)
+    page.locator("#preview summary").first.click()
+
+
 PAGES: dict[str, Show] = {
     "phone": _phone,
     "overview": _console("/?span=day", "#quotas + div table"),
     "handlers": _console("/handlers"),
-    "menu": _console("/menu"),
+    "menu": _menu,
     "codes": _console("/codes"),
-    "code": _console("/codes/500"),
+    "code": _console("/codes/502"),
     "sheet": _console("/codes/sheet?" + "&".join(f"id={number}" for number in range(491, 503))),
     "fans": _console("/fans"),
-    "messages": _console("/messages?openid=oFan000000000000000000000005"),
+    "messages": _console(f"/messages?openid={OPENID}"),
     "doctor": _console("/doctor", "#lines table"),
 }
 
@@ -69,6 +78,8 @@ def take(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         fill(Path(name), SANDBOX_APPID, fans=200)
         with running(Path(name)) as service:
+            (service.folder / "menu.json").write_text(json.dumps(MENU), encoding="utf-8")
+            service.flask("wechat", "menu", "push", "--author", "小王", "--note", "会员日", "menu.json")
             for scheme in ("light", "dark"):
                 with watched(browser, color_scheme=scheme, viewport=_SIZE) as page:
                     log_in(page, service)

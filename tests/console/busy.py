@@ -25,7 +25,7 @@ MENU = {
             "name": "会员",
             "sub_button": [
                 {"type": "view", "name": "会员中心", "url": "https://example.com/member"},
-                {"type": "click", "name": "我的积分和最近三个月的订单", "key": "POINTS"},
+                {"type": "click", "name": "我的积分和最近三个月的订单", "key": "V1001_TODAY"},
                 {"type": "scancode_waitmsg", "name": "扫码领券", "key": "COUPON"},
             ],
         },

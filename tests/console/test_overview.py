@@ -106,7 +106,7 @@ def test_each_row_shows_its_runs_and_its_function(console: Open) -> None:
     operator = console(HANDLERS | {("text", "once"): fail})
     operator.account.say("once")
     page = operator.text("/handlers")
-    place = f"{Path(__file__)}:{fail.__code__.co_firstlineno}"
+    place = f"tests/console/test_overview.py:{fail.__code__.co_firstlineno}"
     assert re.search(rf"\('text', 'once'\) fail {re.escape(place)} 1 1 0 [\d.]+ ms", page)
     assert f"('event', 'click', 'V1') fail {place} 0 0 0 –" in page
 
