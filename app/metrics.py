@@ -30,7 +30,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 # All that a worker's file will hold: it never grows, since on a disk that is full that would kill the worker.
 _FILE_BYTES = {"counter": 2048 * 1024, "summary": 512 * 1024}
 _FILE_BYTES |= dict.fromkeys(("histogram", "gauge_livesum", "gauge_mostrecent"), 64 * 1024)
-_MOST_VALUES, _MOST_CHARACTERS = 100, 100
+_MOST_VALUES = {"row": 400}  # rows are the developer's own
+_MOST_VALUES_OTHERWISE, _MOST_CHARACTERS = 100, 100
 _OTHER = "other"
 _NUMBERS = ("first", "second", "third")
 _seen: dict[str, set[str]] = {}
@@ -41,7 +42,7 @@ def _bounded(label: str, value: str) -> str:
     """Return ``value``, or "other" where there are too many of its label: each is kept for ever."""
     seen = _seen.setdefault(label, set())
     if value not in seen:
-        if len(seen) >= _MOST_VALUES or len(value) > _MOST_CHARACTERS:
+        if len(seen) >= _MOST_VALUES.get(label, _MOST_VALUES_OTHERWISE) or len(value) > _MOST_CHARACTERS:
             return _OTHER
         seen.add(value)
     return value

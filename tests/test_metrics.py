@@ -145,9 +145,11 @@ def test_no_label_has_values_without_end(change: Change) -> None:
         for number in range(1000):
             metrics.count_call(f"/cgi-bin/test/{number}", 0)
             metrics.count_message("event", f"made_up_{number}", "replied", 0.1)
+            metrics.count_run(f"('text', '{number}')", "replied", 0.1)
     assert len(change.of("wechat_api_calls_total")) <= 101
     assert change.of("wechat_api_calls_total")[("other", "0")] >= 900
     assert len(change.of("wechat_messages_total")) <= 101
+    assert len(change.of("wechat_handler_seconds_count")) <= 401
 
 
 def test_figures_say_nothing_of_a_fan(account: Open) -> None:

@@ -112,10 +112,9 @@ class _Door:
 
     def _operator(self) -> Operator | None:
         try:
-            said = self._signed.loads(request.cookies.get(self._cookie, ""), max_age=_SESSION_SECONDS)
-        except BadSignature:
+            operator = Operator(*self._signed.loads(request.cookies.get(self._cookie, ""), max_age=_SESSION_SECONDS))
+        except (BadSignature, TypeError):  # forged, too old, or of another version of this
             return None
-        operator = Operator(*said)
         return None if self._cache.get(self._ended(operator)) else operator
 
     def _ended(self, operator: Operator) -> str:

@@ -1,11 +1,13 @@
 """What was counted in each minute of the last hour, or in each ten minutes of the last day: the figures of /metrics."""
 
+import hashlib
 import json
 import logging
 import socket
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 from flask import Flask
 
@@ -49,7 +51,7 @@ class History:
     def __init__(self, app: Flask, appid: str) -> None:
         self._app = app
         self._appid = appid
-        self._source = socket.gethostname()[:64]
+        self._source = _source()
 
     def start(self) -> None:
         """Keep the figures at the end of each minute, in a thread: one of this uWSGI's processes does it for all."""
@@ -85,6 +87,13 @@ class History:
             except Exception:  # whatever it is: the next minute counts again
                 logger.exception("this minute is missing in the console's charts")
             time.sleep(60 - time.time() % 60)
+
+
+def _source() -> str:
+    """Return a name for this uWSGI that no other has, on this or another machine."""
+    machine = Path("/etc/machine-id")
+    known = f"{machine.read_text() if machine.exists() else ''} {metrics.folder()}"
+    return f"{socket.gethostname()[:40]} {hashlib.blake2b(known.encode(), digest_size=6).hexdigest()}"
 
 
 def counted() -> Counts:
