@@ -101,7 +101,7 @@ def test_where_no_file_can_be_made_messages_are_answered(serve: Callable[..., Si
 
 def test_files_of_figures_and_sockets_are_for_their_owner(site: Site) -> None:
     metrics = list((site.folder / "run" / "metrics").iterdir())
-    assert [oct(path.stat().st_mode)[-3:] for path in metrics] == ["600"] * 8
+    assert [oct(path.stat().st_mode)[-3:] for path in metrics] == ["600"] * 10
     assert oct((site.folder / "run" / "stats.sock").stat().st_mode)[-3:] == "660"
 
 
