@@ -6,11 +6,13 @@ from html import unescape
 from typing import Any
 
 import pytest
+from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
 from tests.actors import Account
 
 PASSWORD = "correct horse"
+CHEAP_HASH = generate_password_hash(PASSWORD, method="pbkdf2:sha256:1")  # a real one takes its time at every login
 ORIGIN = {"Origin": "http://localhost"}
 Open = Callable[..., "Operator"]
 
@@ -58,7 +60,7 @@ def console(account: Callable[..., Account]) -> Open:
     """Return a function that opens an account's console and logs in: ``console(HANDLERS, WECHAT_…="…")``."""
 
     def open_console(handlers: Any = None, **environ: str) -> Operator:
-        operator = Operator(account(handlers, WECHAT_ADMIN_PASSWORD=PASSWORD, **environ))
+        operator = Operator(account(handlers, WECHAT_ADMIN_PASSWORD=CHEAP_HASH, **environ))
         assert operator.log_in().status_code == 302
         return operator
 

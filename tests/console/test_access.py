@@ -9,7 +9,7 @@ import pytest
 
 from app.api import get_client
 from tests.actors import Account
-from tests.console.conftest import ORIGIN, PASSWORD, Open, Operator
+from tests.console.conftest import CHEAP_HASH, ORIGIN, PASSWORD, Open, Operator
 from tests.servers import AES_KEY
 from tests.wechat_server import WeChatServer
 
@@ -18,7 +18,7 @@ PAGES = ["/", "/handlers", "/menu", "/codes", "/fans", "/messages", "/doctor"]
 
 @pytest.fixture
 def stranger(account: Callable[..., Account]) -> Operator:
-    return Operator(account(WECHAT_ADMIN_PASSWORD=PASSWORD))
+    return Operator(account(WECHAT_ADMIN_PASSWORD=CHEAP_HASH))
 
 
 def test_without_a_password_there_is_no_console(account: Callable[..., Account]) -> None:
