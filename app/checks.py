@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Check = Callable[[str], Any]
+MOST_PASSWORD_CHARACTERS = 200
 _HOST = r"[A-Za-z0-9.-]+(:[0-9]+)?"
 
 
@@ -80,12 +81,12 @@ def text(most_bytes: int) -> Check:
 
 def is_hash(password: str) -> bool:
     """Tell whether ``password`` is the hash of one, as werkzeug writes it."""
-    return re.fullmatch(r"(scrypt|pbkdf2):[\w:]+\$[^$]+\$[0-9a-f]+", password) is not None
+    return re.fullmatch(r"(scrypt:\d+:\d+:\d+|pbkdf2:(sha256|sha512):\d+)\$[^$]+\$[0-9a-f]+", password) is not None
 
 
 def password(raw: str) -> str:
-    """Take a password of at least 8 characters, or the hash of one."""
-    if len(raw) < 8 or (raw.startswith(("scrypt:", "pbkdf2:")) and not is_hash(raw)):
+    """Take a password of 8 to 200 characters, or the hash of one."""
+    if not 8 <= len(raw) <= MOST_PASSWORD_CHARACTERS or (raw.startswith(("scrypt:", "pbkdf2:")) and not is_hash(raw)):
         raise ValueError(raw)
     return raw
 

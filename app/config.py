@@ -86,7 +86,7 @@ class Settings:
     public_url: str = _setting(checks.url, _HTTP_EXPECTED)
     jssdk_hosts: tuple[str, ...] = _setting(checks.hosts, "names of hosts, separated by commas", ())
     secret_key: str = _setting(checks.pattern("[!-~]{32,}"), "at least 32 visible ASCII characters", secret=True)
-    admin_password: str = _setting(checks.password, "at least 8 characters, or the hash of a password", secret=True)
+    admin_password: str = _setting(checks.password, "8 to 200 characters, or the hash of a password", secret=True)
     sandbox: bool = _setting(checks.flag, "1, or nothing", False)
     chat_base_url: str = _setting(checks.url, "https://HOST/v1 of an OpenAI-compatible service")
     chat_api_key: str = _setting(checks.pattern("[!-~]+"), "visible ASCII characters", secret=True)

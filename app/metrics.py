@@ -28,13 +28,15 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 # All that a worker's file will hold: it never grows, since on a disk that is full that would kill the worker.
-_FILE_BYTES = {"counter": 2048 * 1024, "summary": 512 * 1024}
+_FILE_BYTES = dict.fromkeys(("counter", "summary"), 2048 * 1024)
 _FILE_BYTES |= dict.fromkeys(("histogram", "gauge_livesum", "gauge_mostrecent"), 64 * 1024)
 _MOST_VALUES = {"row": 400}  # rows are the developer's own
-_MOST_VALUES_OTHERWISE, _MOST_CHARACTERS = 100, 100
+_MOST_VALUES_OTHERWISE, _MOST_CHARACTERS, _MOST_ROW_CHARACTERS = 100, 100, 60
 _OTHER = "other"
 _NUMBERS = ("first", "second", "third")
 _seen: dict[str, set[str]] = {}
+Sample = tuple[str, dict[str, str], float]
+"""A figure: its name, its labels, its value."""
 logger = logging.getLogger("wechat.metrics")
 
 
@@ -160,7 +162,7 @@ def count_run(row: str, outcome: str, seconds: float) -> None:
 
 def row_label(row: str) -> str:
     """Return what a row is counted under."""
-    return _bounded("row", row[:_MOST_CHARACTERS])
+    return _bounded("row", row[:_MOST_ROW_CHARACTERS])
 
 
 def count_delivery(number: int, outcome: str) -> None:
@@ -178,8 +180,8 @@ def exposition() -> bytes:
     return generate_latest(_registry())
 
 
-def samples() -> Iterator[tuple[str, dict[str, str], float]]:
-    """Yield the figures that ``exposition`` writes: name, labels, value."""
+def samples() -> Iterator[Sample]:
+    """Yield the figures that ``exposition`` writes."""
     for metric in _registry().collect():
         yield from ((sample.name, sample.labels, sample.value) for sample in metric.samples)
 

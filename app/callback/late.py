@@ -86,7 +86,9 @@ class Late:
 
     def waiting(self, openid: str) -> int:
         """Return how many answers wait for the fan, those that are still being made included."""
-        return len(self._waiting(openid))
+        now = time.time()
+        waiting = self._waiting(openid)
+        return sum(now - since <= _EXPECT_SECONDS or self._cache.get(_body(key)) is not None for key, since in waiting)
 
     def forget(self, openid: str) -> None:
         """Forget the fan's waiting answers, and those that are still being made."""
@@ -97,9 +99,15 @@ class Late:
                     self._cache.delete(_body(key))
                 waiting.clear()
 
+    def has_left(self, message: Any) -> bool:
+        """Tell whether the fan has left since ``message``."""
+        left = self._cache.get(self._cache.key("left", message.openid))
+        asked = str(message.fields.get("CreateTime"))
+        return left is not None and asked.isdecimal() and int(asked) <= int(left)
+
     def send(self, key: str, message: Any, answer: Answer) -> None:
         """Send the late answer, or keep it for the pickup word where that is not allowed or fails."""
-        if self._has_left(message):
+        if self.has_left(message):
             answer = answer._replace(xml="")
         unsent = self._unsent(message, answer) if answer.xml else None
         if unsent:
@@ -154,12 +162,6 @@ class Late:
             self._close(_CLOSED_OTHERWISE_SECONDS)
             return answer
         return None
-
-    def _has_left(self, message: Any) -> bool:
-        """Tell whether the fan has left since ``message``."""
-        left = self._cache.get(self._cache.key("left", message.openid))
-        asked = str(message.fields.get("CreateTime"))
-        return left is not None and asked.isdecimal() and int(asked) <= int(left)
 
     def _close(self, seconds: int) -> None:
         self._cache.set(self._closed_key(), "true", seconds)

@@ -30,6 +30,7 @@ class FanMessage:
     match: Any = None
     _session: Session | None = None
     _row: Any = None
+    _ran_seconds = 0.0
     _answer_by = 0.0
 
     @property

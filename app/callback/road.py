@@ -118,10 +118,9 @@ class Road:
             self._rendezvous.take_over(key, message, self._handle_and_count)
 
     def _handle_and_count(self, message: Any) -> Answer:
-        began = time.perf_counter()
         answer = self._handle(message)
         if message._row is not None:
-            metrics.count_run(as_python(message._row), answer.outcome, time.perf_counter() - began)
+            metrics.count_run(as_python(message._row), answer.outcome, message._ran_seconds)
         arrived = message._answer_by - ANSWER_SECONDS
         metrics.count_message(message.msg_type, message.event, answer.outcome, time.monotonic() - arrived)
         return answer
@@ -136,10 +135,10 @@ class Road:
             message._row, handler = self._table.find_row(message)
             name = "-" if handler is None else handler_name(handler)
             message._session = session
-            value = self._slots.call(handler, self._table.call, message)
+            value = self._slots.call(handler, self._run, message)
             has_returned = True
             xml = render(value, message, int(time.time()))
-            session.save()
+            session.save(lambda: self._late.has_left(message))
         except Busy:
             return self._instead(self._settings.busy_reply, message, "busy", name)
         except BadReply as error:
@@ -155,6 +154,13 @@ class Road:
                 self.forget(openid)
             _note(self._beside.handled, message)
         return self._instead(self._settings.error_reply, message, "failed", name)
+
+    def _run(self, handler: Any, message: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return self._table.call(handler, message)
+        finally:
+            message._ran_seconds = time.perf_counter() - began
 
     def _instead(self, text: str, message: Any, outcome: str, name: str) -> Answer:
         return Answer(render(text, message, int(time.time())), outcome, name, text)

@@ -1,6 +1,7 @@
 """``message.session``: a fan's dict in the cache, read when a handler first asks and saved when it changed."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from app.cache import Cache, to_json
@@ -24,14 +25,14 @@ class Session:
             self._data = json.loads(self._before)
         return self._data
 
-    def save(self) -> None:
-        """Keep the dict for its time when it changed; one that was emptied is deleted.
+    def save(self, has_left: Callable[[], bool] = lambda: False) -> None:
+        """Keep the dict for its time when it changed, unless the fan has left; one that was emptied is deleted.
 
         Raises TypeError or ValueError when JSON cannot hold what the handler put in.
         """
         if self._data is None or (after := to_json(self._data)) == self._before:
             return
-        if self._data:
+        if self._data and not has_left():
             self._cache.set(self._key, after, self._expire_seconds)
         else:
             self.delete()

@@ -15,5 +15,5 @@ def password(password: str) -> None:
         try:
             checks.password(password)
         except ValueError:
-            raise ValueError("the password is too short; expected at least 8 characters") from None
+            raise ValueError("the password has another length; expected 8 to 200 characters") from None
         click.echo(f"WECHAT_ADMIN_PASSWORD={generate_password_hash(password)}")

@@ -14,12 +14,13 @@ from werkzeug.security import check_password_hash
 
 from app.backends import open_memory
 from app.cache import Cache, to_json
+from app.checks import MOST_PASSWORD_CHARACTERS
 from app.config import Settings
 from app.pages import say
 
 _SESSION_SECONDS = 12 * 3600
 _ATTEMPTS, _ATTEMPT_SECONDS = 5, 300
-_MOST_PASSWORD_CHARACTERS, _MOST_NAME_CHARACTERS = 200, 64
+_MOST_NAME_CHARACTERS = 64
 _OPEN = ("console.login_page", "console.login", "console.static")
 logger = logging.getLogger("wechat.audit")
 logger.setLevel(logging.INFO)  # whatever WECHAT_LOG_LEVEL is: who changed what must be known
@@ -94,8 +95,9 @@ class _Door:
             response = self.page(429, wait)
             response.headers["Retry-After"] = str(_ATTEMPT_SECONDS)
             return response
+        password = request.form.get("password", "")
         with self._one_at_a_time:
-            is_right = check_password_hash(self._hash, request.form.get("password", "")[:_MOST_PASSWORD_CHARACTERS])
+            is_right = len(password) <= MOST_PASSWORD_CHARACTERS and check_password_hash(self._hash, password)
         if not is_right:
             audit("login refused: wrong password")
             return self.page(403, say("密码不对", "the password is wrong"))

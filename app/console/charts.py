@@ -51,7 +51,7 @@ class Curves(NamedTuple):
 
 
 def bars(title: str, points: Sequence[tuple[int, Mapping[str, int]]]) -> Chart:
-    """Return the chart of ``points``: for each end of a step (seconds since 1970) what was counted, by name."""
+    """Return the chart of ``points``: for each begin of a step (seconds since 1970) what was counted, by name."""
     totals: Counter[str] = Counter()
     for _, counts in points:
         totals.update({name: count for name, count in counts.items() if count})
@@ -61,7 +61,7 @@ def bars(title: str, points: Sequence[tuple[int, Mapping[str, int]]]) -> Chart:
     legend = [(number, name, totals[name]) for number, name in enumerate(names)]
     if other:
         legend.append((_MOST_SERIES, _OTHER, other))
-    drawn = [_bar(clock(ends), counts, names, most) for ends, counts in points]
+    drawn = [_bar(clock(begins), counts, names, most) for begins, counts in points]
     return Chart(title, most, drawn, legend, clock(points[0][0]), clock(points[-1][0]))
 
 

@@ -59,7 +59,7 @@ def _list() -> str:
     days = _last_days()
     counts = counts_by_day(account, {code.scene for code, _, _ in rows}, days[0])
     shown = [(code, scans, follows, _each(days, counts[code.scene])) for code, scans, follows in rows]
-    values = {"q": part, "found": found, "page": page, "last": last, "most_printed": _MOST_PRINTED}
+    values = {"q": part, "found": found, "page": page, "last": last}
     return _page("codes.html", rows=shown, **values)
 
 
@@ -73,10 +73,10 @@ def _make() -> Any:
     try:
         scene, expire_seconds = _asked_for()
         create_qrcode(scene, expire_seconds)
-        audit("make a QR code", scene=scene, expire_seconds=expire_seconds)
-        made = find_code(wanted_code(_account(), scene, expire_seconds))
     except (ValueError, ApiError, ConfigError, StoreError) as error:
-        return _form(str(error)), 400
+        return _form(str(error)), 422
+    audit("make a QR code", scene=scene, expire_seconds=expire_seconds)
+    made = find_code(wanted_code(_account(), scene, expire_seconds))
     return redirect(url_for(".code", code_id=made.id) if made else url_for(".codes"), 303)
 
 
@@ -90,7 +90,7 @@ def _asked_for() -> tuple[int | str, int | None]:
     if unit != "permanent" or amount:  # what has a number was not meant for ever
         wrong = (
             f"时长填了 {amount}：请选择单位；永久二维码请留空",
-            f"a unit is missing to {amount}; a permanent code has no number",
+            f"choose a unit for {amount}, or leave the number empty for a permanent code",
         )
         raise ValueError(say(*wrong))
     return scene, None
@@ -140,7 +140,7 @@ def _sheet() -> str:
 
 
 def _page(template: str, **values: Any) -> str:
-    own = {"here": ".codes", "is_ended": _is_ended, "when": _when}
+    own = {"here": ".codes", "is_ended": _is_ended, "most_printed": _MOST_PRINTED}
     return render_template(f"console/{template}", **own, **values)
 
 
@@ -160,10 +160,6 @@ def _found(code_id: int) -> QrCode:
 
 def _is_ended(code: QrCode) -> bool:
     return 0 < code.ends_at <= time.time()
-
-
-def _when(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _last_days() -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 _MOST_BYTES = 64 * 1024
 _MOST_SHOWN = 20
 _MOST_CHARACTERS = 2000
+# What is indented belongs to the line before it.
+_FIRST_LINE = re.compile(rb"\n(?=\S)")
 
 
 class LastErrors:
@@ -26,9 +28,9 @@ class LastErrors:
             if self._file is None:
                 self._own.append(line)
                 return
-            text = f"{line[:_MOST_CHARACTERS]}\n".encode(errors="backslashreplace")
+            text = f"{_shortened(line)}\n".encode(errors="backslashreplace")
             if self._file.exists() and self._file.stat().st_size + len(text) > _MOST_BYTES:
-                text = self._file.read_bytes()[-_MOST_BYTES // 2 :].partition(b"\n")[2] + text
+                text = _FIRST_LINE.split(self._file.read_bytes()[-_MOST_BYTES // 2 :], maxsplit=1)[-1] + text
                 self._file.unlink()
             with self._file.open("ab") as file:
                 file.write(text)
@@ -40,5 +42,12 @@ class LastErrors:
         lines: list[str] = []
         for path in self._folder.glob("errors_*.log"):
             with suppress(OSError):
-                lines += re.split(r"\n(?=\S)", path.read_text(encoding="utf-8", errors="replace").strip())
+                lines += re.split(r"\n(?=\S)", path.read_text(encoding="utf-8", errors="replace").rstrip())
         return sorted(filter(None, lines), reverse=True)[:_MOST_SHOWN]
+
+
+def _shortened(line: str) -> str:
+    """Return the line without its middle, where it is long: a traceback says why at its end."""
+    if len(line) <= _MOST_CHARACTERS:
+        return line
+    return f"{line[: _MOST_CHARACTERS // 4]}\n    …\n    {line[-_MOST_CHARACTERS * 3 // 4 :].lstrip()}"

@@ -11,19 +11,22 @@ from app.callback.known import MESSAGE_TYPES
 
 
 class Row(NamedTuple):
-    """A row of HANDLERS: its key, its function and where that is, and what came of its runs."""
+    """A row of HANDLERS: its key, its function and where that is, and what came of its runs.
+
+    ``outcomes`` is None where several rows are counted together: too many of them, or keys that begin alike.
+    """
 
     key: str
     name: str
     file: str
     line: int
-    outcomes: Counter[str]
+    outcomes: Counter[str] | None
     seconds: float
 
     @property
     def runs(self) -> int:
         """How often the handler ran; after a busy reply it did not."""
-        return sum(self.outcomes.values()) - self.outcomes["busy"]
+        return sum(self.outcomes.values()) - self.outcomes["busy"] if self.outcomes else 0
 
 
 def add_handlers(site: Blueprint, table: Table) -> None:
@@ -31,30 +34,33 @@ def add_handlers(site: Blueprint, table: Table) -> None:
 
     @site.get("/handlers")
     def handlers() -> str:
-        rows, middleware = _rows(table), [(handler_name(one), *handler_place(one)) for one in table.middleware]
-        return render_template("console/handlers.html", rows=rows, middleware=middleware, untaken=_untaken())
+        samples = list(metrics.samples())
+        middleware = [(handler_name(one), *handler_place(one)) for one in table.middleware]
+        shown = {"rows": _rows(table, samples), "middleware": middleware, "untaken": _untaken(samples)}
+        return render_template("console/handlers.html", **shown)
 
 
-def _rows(table: Table) -> list[Row]:
+def _rows(table: Table, samples: list[metrics.Sample]) -> list[Row]:
     outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    seconds: Counter[str] = Counter()
-    for name, labels, value in metrics.samples():
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for name, labels, value in samples:
         if name == "wechat_handler_seconds_count":
             outcomes[labels["row"]][labels["outcome"]] += int(value)
         elif name == "wechat_handler_seconds_sum":
-            seconds[labels["row"]] += value  # type: ignore[assignment]
+            seconds[labels["row"]] += value
+    counted_as = {key: metrics.row_label(as_python(key)) for key in table.rows}
+    rows_of = Counter(counted_as.values())
     found = []
     for key, handler in table.rows.items():
-        shown = as_python(key)
-        counted = metrics.row_label(shown)
-        found.append(Row(shown, handler_name(handler), *handler_place(handler), outcomes[counted], seconds[counted]))
+        label, about = counted_as[key], (handler_name(handler), *handler_place(handler))
+        found.append(Row(as_python(key), *about, outcomes[label] if rows_of[label] == 1 else None, seconds[label]))
     return found
 
 
-def _untaken() -> list[tuple[str, str, int]]:
-    """Return what no row took, as (type, event, how often), and the most frequent first."""
+def _untaken(samples: list[metrics.Sample]) -> list[tuple[str, str, int]]:
+    """Return what no row took, as (the row that would, type and event, how often), the most frequent first."""
     found: Counter[tuple[str, str]] = Counter()
-    for name, labels, value in metrics.samples():
+    for name, labels, value in samples:
         if name == "wechat_messages_total" and labels["outcome"] == "unhandled":
             found[labels["type"], labels["event"]] += int(value)
     return [(_suggested(*what), " ".join(filter(None, what)), count) for what, count in found.most_common() if count]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import socket
 import threading
 import time
@@ -33,10 +34,10 @@ logger = logging.getLogger("wechat.console")
 
 
 class Step:
-    """What was counted from the step before until ``ends``, in seconds since 1970."""
+    """What was counted from ``begins`` on, in seconds since 1970, until the next step begins."""
 
-    def __init__(self, ends: int) -> None:
-        self.ends = ends
+    def __init__(self, begins: int) -> None:
+        self.begins = begins
         self.counts: Counts = Counter()
 
     def of(self, group: str) -> Counts:
@@ -66,16 +67,17 @@ class History:
     def steps(self, span: str) -> list[Step]:
         """Return the steps of the last "hour" or "day", the one that has not ended yet included. Raises StoreError."""
         minutes, step = SPANS[span]
-        last = int(time.time() // 60) // step * step + step
-        found = {minute: Step(minute * 60) for minute in range(last - minutes + step, last + step, step)}
+        end = int(time.time() // 60) // step * step + step
+        since = end - minutes
+        found = [Step(minute * 60) for minute in range(since, end, step)]
         before: dict[str, Counts] = {}
-        kept = figures_since(self._appid, last - minutes, step)
-        rows = [(source, minute, Counter(json.loads(text))) for source, minute, text in kept]
-        for source, minute, counts in (*rows, (self._source, last, counted())):
-            if source in before and minute in found:
-                found[minute].counts.update(_increase(before[source], counts))
+        kept = [(source, at, Counter(json.loads(text))) for source, at, text in figures_since(self._appid, since)]
+        for source, minute, counts in (*kept, (self._source, end, counted())):
+            if source in before:
+                number = min((minute - 1 - since) // step, len(found) - 1)  # a machine's clock may be ahead
+                found[number].counts.update(_increase(before[source], counts))
             before[source] = counts
-        return list(found.values())
+        return found
 
     def _run(self) -> None:
         while True:
@@ -90,9 +92,9 @@ class History:
 
 
 def _source() -> str:
-    """Return a name for this uWSGI that no other has, on this or another machine."""
+    """Return a name for those who count together, all workers of a uWSGI, that no others have here or elsewhere."""
     machine = Path("/etc/machine-id")
-    known = f"{machine.read_text() if machine.exists() else ''} {metrics.folder()}"
+    known = f"{machine.read_text() if machine.exists() else ''} {metrics.folder() or os.getpid()}"
     return f"{socket.gethostname()[:40]} {hashlib.blake2b(known.encode(), digest_size=6).hexdigest()}"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Response, g, redirect, request, url_for
@@ -16,7 +17,7 @@ from app.console.menu_operations import operate
 from app.console.menu_page import shown
 from app.errors import ApiError, BadMenu, ConfigError, StoreError
 from app.pages import say
-from app.store.menus import current_revision, find_revision, revisions
+from app.store.menus import current_revision, find_revision, revisions, unfinished_push
 from app.store.models import MenuRevision
 
 
@@ -84,7 +85,7 @@ def _push(table: Table) -> Any:
         by, note, force = g.operator.name, form.get("note", ""), "force" in form
         revision, called = menu.push(api.client, api.settings.account, meant, by, note, force=force)
     except (ApiError, BadMenu, ConfigError, StoreError) as error:
-        return shown(table, draft, form, 409, failed=str(error), is_unknown=isinstance(error, ApiError))
+        return shown(table, draft, form, 409, failed=str(error), is_unknown=_is_unknown("push a menu", error))
     if not called:
         return shown(table, draft, form, same=revision.number)
     return _pushed("push a menu", revision)
@@ -108,7 +109,7 @@ def _rollback(table: Table) -> Any:
         number = _revision(request.form.get("number", "")).number
         revision, called = menu.rollback(api.client, api.settings.account, number, g.operator.name)
     except (ApiError, BadMenu, ConfigError) as error:
-        return _saved(table, 409, failed=str(error), is_unknown=isinstance(error, ApiError))
+        return _saved(table, 409, failed=str(error), is_unknown=_is_unknown("roll the menu back", error))
     if not called:
         return redirect(url_for(".menu", same=revision.number), 303)
     return _pushed("roll the menu back", revision, to=number)
@@ -117,6 +118,17 @@ def _rollback(table: Table) -> Any:
 def _pushed(action: str, revision: MenuRevision, **details: int) -> Any:
     audit(action, revision=revision.number, **details)
     return redirect(url_for(".menu", pushed=revision.number), 303)
+
+
+def _is_unknown(action: str, error: Exception) -> bool:
+    """Tell whether WeChat may have taken a part of what ``error`` ended; an audit line says so."""
+    is_unknown = False
+    if isinstance(error, ApiError):
+        with suppress(StoreError):
+            is_unknown = unfinished_push(get_api().settings.account) is not None
+    if is_unknown:
+        audit(f"{action}: failed, in part or as a whole", errcode=getattr(error, "errcode", None))
+    return is_unknown
 
 
 def _revision(asked: str) -> MenuRevision:

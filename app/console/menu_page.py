@@ -1,7 +1,6 @@
 """How the menu's page is drawn: what its templates get beside the draft."""
 
 import json
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +18,6 @@ _TOOLS = {
     **{name: getattr(menu_words, name) for name in ("PLATFORMS", "bar_label", "field_label", "type_label")},
     "TYPES": TYPES,
     "as_json": json.dumps,
-    "clock": lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)),
 }
 
 
@@ -29,7 +27,7 @@ def shown(
     """Answer ``draft`` in the editor, with what is wrong at each input.
 
     ``form`` holds what else the form remembers: base, note, changed, refused. ``said`` is what the page says beside:
-    failed, pushed, same, compared, has_live, history, opened, focus.
+    failed, is_unknown, pushed, same, loaded, has_none, compared, history, opened, focus.
     """
     notes = list(menu_words.notes(draft, table.takes_click))
     at = defaultdict(list)

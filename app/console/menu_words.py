@@ -50,7 +50,7 @@ _WRONG = {
     "unknown": "这里不能有字段 {field}",
     "hosts": "个性化菜单中的网址最多来自 {most} 个域名",
     "default": "有个性化菜单时，必须有默认菜单",
-    "click": "HANDLERS 中没有哪一行处理这个点击",
+    "click": "HANDLERS 里没有匹配这个点击的行",
 }
 
 

@@ -1,7 +1,6 @@
 """Messages: send one to a fan, and see how many may be sent."""
 
 import secrets
-import time
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -14,7 +13,7 @@ from app.errors import ApiError, BadReply, ConfigError
 from app.pages import say
 from log import masked
 
-_MOST_OPENID_CHARACTERS = 64
+MOST_OPENID_CHARACTERS = 64
 _MOST_CHARACTERS = 8 * 2048  # no more than 5 and 3 messages can follow what a fan did
 _ONCE_SECONDS = 12 * 3600  # as long as the form can be used
 _REFUSALS = {
@@ -67,19 +66,13 @@ def budget_of(openid: str) -> dict[str, Any]:
         "has_api": api.settings.has_api,
         "windows": api.budget.windows(openid) if known else [],
         "closed": CLOSED,
-        "clock": clock,
     }
-
-
-def clock(seconds: int) -> str:
-    """Return the date and time of this machine at ``seconds`` since 1970."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _page(openid: str, text: str = "", wrong: str = "", sent: int = 0) -> str:
     openid = openid.strip()
     shown = {"text": text, "wrong": wrong, "sent": sent, "size": len(parts(text)), "once": secrets.token_hex(16)}
-    limits = {"most_openid": _MOST_OPENID_CHARACTERS, "most": _MOST_CHARACTERS}
+    limits = {"most_openid": MOST_OPENID_CHARACTERS, "most": _MOST_CHARACTERS}
     return render_template("console/messages.html", here=".messages", **budget_of(openid), **shown, **limits)
 
 
@@ -90,7 +83,7 @@ def _given() -> tuple[str, str]:
 
 
 def _wrong_with(openid: str, text: str) -> str:
-    if not (openid.isprintable() and 0 < len(openid) <= _MOST_OPENID_CHARACTERS and " " not in openid):
+    if not (openid.isprintable() and 0 < len(openid) <= MOST_OPENID_CHARACTERS and " " not in openid):
         return say("openid 应为 1 到 64 个可见字符。", "An openid is 1 to 64 visible characters.")
     if not text.strip():
         return say("请填写要发送的内容。", "There is no text to be sent.")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Flask, abort, render_template, request
@@ -18,15 +19,17 @@ from app.config import Settings
 from app.console.charts import bars, clock, curves
 from app.console.errors import LastErrors
 from app.console.history import SPANS, History, Step
-from app.errors import ApiError, StoreError
+from app.errors import ApiError, ConfigError, StoreError
 from app.pages import say
 
 _QUOTA_SECONDS = 600
 _MOST_QUOTAS = 12
+# What WeChat answers for a call that has no quota of its own.
+_NO_QUOTA = (76021, 76022)
 _GROUPS = (
     ("messages", "消息（按类型）", "Messages by type"),
     ("deliveries", "推送（第几次）", "Deliveries by their number"),
-    ("late", "迟到的答复", "Late answers"),
+    ("late", "延迟回复", "Late answers"),
     ("refused", "拒绝的请求", "Refused requests"),
     ("calls", "接口调用", "API calls"),
 )
@@ -54,14 +57,15 @@ def add_overview(site: Blueprint, app: Flask, settings: Settings, ready: Ready) 
 
 def _seen(history: History, span: str, ready: Ready, errors: LastErrors) -> dict[str, Any]:
     """Return what the page shows; where the database is down, all but the charts."""
-    try:
+    with suppress(StoreError):  # a database that cannot be written to may still be read
         history.keep()
+    try:
         steps, wrong = history.steps(span), ""
     except StoreError as error:
         steps, wrong = [Step(int(time.time()))], str(error)
-    charts = [bars(say(*title), [(step.ends, step.of(group)) for step in steps]) for group, *title in _GROUPS]
+    charts = [bars(say(*title), [(step.begins, step.of(group)) for step in steps]) for group, *title in _GROUPS]
     seconds = curves(
-        say("回答用时（秒）", "Seconds to the answer"), [(step.ends, step.of("seconds")) for step in steps]
+        say("回答用时（秒）", "Seconds to the answer"), [(step.begins, step.of("seconds")) for step in steps]
     )
     total: Counter[str] = sum((step.counts for step in steps), Counter())
     return {
@@ -70,18 +74,17 @@ def _seen(history: History, span: str, ready: Ready, errors: LastErrors) -> dict
         "total": total,
         "wrong": wrong,
         "ready": ready(),
-        "in_flight": _gauge("wechat_handlers_in_flight"),
-        "bound": _gauge("wechat_handlers_in_flight_bound"),
+        **_in_flight(),
         "api_errors": sum(count for name, count in total.items() if name.startswith("errcodes/")) - total["errcodes/0"],
         "refused": sum(count for name, count in total.items() if name.startswith("refused/")),
         "token": _token(get_api()),
-        "clock": lambda seconds: time.strftime("%m-%d %H:%M", time.localtime(seconds)),
         "errors": errors.last(),
     }
 
 
-def _gauge(wanted: str) -> int:
-    return int(sum(value for name, _, value in metrics.samples() if name == wanted))
+def _in_flight() -> dict[str, int]:
+    seen = {name: int(value) for name, _, value in metrics.samples()}
+    return {"in_flight": seen["wechat_handlers_in_flight"], "bound": seen["wechat_handlers_in_flight_bound"]}
 
 
 def _token(api: Api) -> Any:
@@ -97,17 +100,28 @@ def _quotas(history: History) -> str:
         if not wrong and path.startswith("/cgi-bin/"):
             try:
                 quota = _quota(get_api(), path)
-            except ApiError as error:
+            except (ApiError, ConfigError) as error:
                 wrong = str(error)
         rows.append((path, count, quota))
     return render_template("console/quotas.html", rows=rows, wrong=wrong)
 
 
 def _quota(api: Api, path: str) -> Any:
-    """Return daily_limit, used and remain of a call, at most ten minutes old. Raises ApiError."""
+    """Return daily_limit, used and remain of a call, at most ten minutes old; None where it has none.
+
+    Raises ApiError where the next one need not be asked for, either; ConfigError.
+    """
     key = api.cache.key("quota", path)
     if (kept := api.cache.get(key)) is not None:
         return json.loads(kept)
-    quota = api.client.get_api_quota(path)
+    try:
+        said = api.client.get_api_quota(path)
+        quota = {name: int(said[name]) for name in ("daily_limit", "used", "remain")}
+    except (KeyError, TypeError, ValueError):
+        quota = None
+    except ApiError as error:
+        if error.errcode not in _NO_QUOTA:
+            raise
+        quota = None
     api.cache.set(key, to_json(quota), _QUOTA_SECONDS)
     return quota

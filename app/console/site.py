@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Flask, render_template, request
+from flask import Flask, render_template, request, url_for
 
 from app.cache import Cache
 from app.callback.dispatch import Table
@@ -56,4 +56,5 @@ def _without_database(error: StoreError) -> Any:
     if "HX-Request" in request.headers:
         return text, 503, {"Content-Type": "text/plain; charset=utf-8"}
     heading = say("数据库不可用", "The database cannot be used")
-    return render_template("console/failed.html", heading=heading, reason=str(error)), 503
+    again = request.script_root + request.full_path if request.method == "GET" else url_for(".overview")
+    return render_template("console/failed.html", heading=heading, reason=str(error), again=again), 503

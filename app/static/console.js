@@ -3,8 +3,11 @@
 const notice = (text) => { document.getElementById("notice").textContent = text; };
 
 document.addEventListener("htmx:beforeRequest", () => notice(""));
-document.addEventListener("htmx:responseError", (event) => notice(event.detail.xhr.responseText.slice(0, 500)));
-document.addEventListener("htmx:sendError", () => notice(document.body.dataset.unreachable || "no answer"));
+document.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
+  const isText = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
+  notice(isText ? xhr.responseText : `${document.getElementById("notice").dataset.failed} ${xhr.status}`);
+});
+document.addEventListener("htmx:sendError", () => notice(document.getElementById("notice").dataset.unreachable));
 
 { // The menu's editor.
   const draft = () => document.querySelector("form[data-draft]");

@@ -1,10 +1,9 @@
 """What each uWSGI of the account had counted at the end of each minute of the last day."""
 
-from sqlalchemy import delete, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import delete, select
 
 from app.errors import Taken
-from app.store import transaction
+from app.store import retried, transaction
 from app.store.models import Figures
 
 _KEPT_MINUTES = 25 * 60
@@ -17,6 +16,7 @@ def has_figures(appid: str, source: str, minute: int) -> bool:
         return session.scalar(select(Figures.id).where(*its)) is not None
 
 
+@retried
 def keep_figures(appid: str, source: str, minute: int, content: str) -> None:
     """Keep what ``source`` had counted at ``minute``, and forget what is a day old. Raises StoreError."""
     try:
@@ -27,16 +27,9 @@ def keep_figures(appid: str, source: str, minute: int, content: str) -> None:
         pass
 
 
-def figures_since(appid: str, minute: int, step: int) -> list[tuple[str, int, str]]:
-    """Return (source, minute, content) of each ``step``-th minute from ``minute`` on, in order. Raises StoreError.
-
-    The first of each source is always one of them: what it had counted by then is no news.
-    """
-    its = aliased(Figures)
-    wanted = (its.appid == appid, its.source == Figures.source, its.minute >= minute)
-    first = select(func.min(its.minute)).where(*wanted).scalar_subquery()
-    query = select(Figures.source, Figures.minute, Figures.content).order_by(Figures.minute)
-    query = query.where(Figures.appid == appid, Figures.minute >= minute)
+def figures_since(appid: str, minute: int) -> list[tuple[str, int, str]]:
+    """Return (source, minute, content) of each minute from ``minute`` on, in order. Raises StoreError."""
+    wanted = (Figures.appid == appid, Figures.minute >= minute)
+    query = select(Figures.source, Figures.minute, Figures.content).where(*wanted).order_by(Figures.minute)
     with transaction() as session:
-        found = session.execute(query.where(or_(Figures.minute % step == 0, Figures.minute == first)))
-        return [(source, at, content) for source, at, content in found]
+        return [(source, at, content) for source, at, content in session.execute(query)]

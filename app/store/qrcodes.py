@@ -91,7 +91,7 @@ def codes(appid: str, limit: int = 1000, part: str = "", skip: int = 0) -> list[
 
 
 def latest_codes(appid: str, limit: int, part: str = "") -> list[QrCode]:
-    """Return the same codes, without counts. Raises StoreError."""
+    """Return the account's latest codes, or those whose scenes contain ``part``. Raises StoreError."""
     with transaction() as session:
         return list(session.scalars(_latest(appid, part).limit(limit)))
 

@@ -31,4 +31,4 @@ def test_a_password_becomes_a_line_for_the_settings(
 
 def test_a_short_one_is_refused(account: Callable[..., Account]) -> None:
     result = account().app.test_cli_runner().invoke(args=["wechat", "password", "--password", "seven77"])
-    assert (result.exit_code, "expected at least 8 characters" in result.output) == (1, True)
+    assert (result.exit_code, "expected 8 to 200 characters" in result.output) == (1, True)

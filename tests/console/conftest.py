@@ -34,6 +34,12 @@ class Operator:
             self.csrf = found[1] if found else ""
         return response
 
+    @property
+    def cookie(self) -> str:
+        """The cookie of the session."""
+        kept = self.client.get_cookie(f"wechat_console_{self.account.settings.appid}", path="/console/")
+        return kept.value if kept else ""
+
     def get(self, path: str, status: int = 200) -> str:
         """Return the page at ``path``, below /console."""
         response = self.client.get(f"/console{path}")

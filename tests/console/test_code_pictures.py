@@ -78,7 +78,7 @@ def test_a_scene_becomes_no_markup(operator: Operator) -> None:
         page = operator.get(path)
         assert "<script>alert" not in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    wrong = operator.post("/codes/new", 400, scene=scene, kind="int", unit="permanent").text
+    wrong = operator.post("/codes/new", 422, scene=scene, kind="int", unit="permanent").text
     assert "<script>alert" not in wrong
 
 
@@ -110,5 +110,5 @@ def test_a_sheet_holds_a_thousand_and_says_what_is_left_out(operator: Operator) 
     add(operator, *(f"shop-{number}" for number in range(1003)))
     page = operator.get("/codes/sheet?all=1")
     assert (len(printed(page)), printed(page)[-1]) == (1000, "shop-3")
-    assert "Older ones, not here: 3." in page
+    assert "A sheet holds 1000 at most; 3 older ones are not on it." in page
     assert "Print the latest 1000" in operator.get("/codes")

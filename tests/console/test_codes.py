@@ -41,7 +41,7 @@ def test_the_newest_come_first_with_type_life_scans_and_follows(operator: Operat
     add(operator, "poster-7")
     add(operator, "7", kind="int", expire_seconds=MONTH, ends_at=now + DAY)
     add(operator, "gone", expire_seconds=MONTH, ends_at=now - DAY)
-    count(operator, "poster-7", 400, 3, 1)
+    count(operator, "poster-7", 422, 3, 1)
     count(operator, "poster-7", 0, 4, 2)
     until, ended = (time.strftime("%Y-%m-%d %H:%M", time.localtime(now + days)) for days in (DAY, -DAY))
     assert listed(operator.get("/codes")) == [
@@ -145,16 +145,16 @@ def test_a_temporary_code_lives_as_long_as_was_said(
         ({"unit": "hours", "amount": "0"}, "expected 1 to 2592000"),
         ({"unit": "days", "amount": "1.5"}, "how long is '1.5'; expected a whole number"),
         ({"unit": "days"}, "how long is ''; expected a whole number"),
-        ({"amount": "3"}, "a unit is missing to 3; a permanent code has no number"),
-        ({"unit": "years", "amount": "1"}, "a unit is missing to 1"),
-        ({"unit": ""}, "a unit is missing"),
+        ({"amount": "3"}, "choose a unit for 3, or leave the number empty"),
+        ({"unit": "years", "amount": "1"}, "choose a unit for 1"),
+        ({"unit": ""}, "choose a unit"),
     ],
 )
 def test_what_wechat_would_not_take_is_said_at_the_form_and_still_there(
     operator: Operator, server: WeChatServer, typed: dict[str, str], says: str
 ) -> None:
     given = {**NEW, **typed}
-    page = operator.post("/codes/new", 400, **given).text
+    page = operator.post("/codes/new", 422, **given).text
     assert says in readable(page)
     assert f'name="scene" value="{given["scene"]}"' in page
     assert f'value="{given["amount"]}" aria-describedby="life"' in page
@@ -168,7 +168,7 @@ def test_where_wechat_fails_the_form_says_so_and_the_pages_go_on(
 ) -> None:
     caplog.set_level(logging.INFO)
     server.wechat.fail("*", kind, errcode=errcode)
-    page = operator.post("/codes/new", 400, **NEW).text
+    page = operator.post("/codes/new", 422, **NEW).text
     assert says in readable(page)
     assert 'name="scene" value="poster-7"' in page
     assert "make a QR code" not in caplog.text
@@ -180,7 +180,7 @@ def test_where_wechat_fails_the_form_says_so_and_the_pages_go_on(
 
 
 def test_without_an_account_the_form_says_what_is_missing(console: Open) -> None:
-    page = console().post("/codes/new", 400, **NEW).text
+    page = console().post("/codes/new", 422, **NEW).text
     assert "WECHAT_APPID and WECHAT_APPSECRET missing" in page
 
 
@@ -188,7 +188,7 @@ def test_without_tables_nothing_that_was_typed_is_lost(console: Open, server: We
     operator = console(**server.settings, WECHAT_DATABASE_URL=f"sqlite:///{tmp_path}/empty.db")
     assert "no such table" in operator.get("/codes", 503)
     assert "no such table" in operator.get("/codes/1.png", 503)
-    page = operator.post("/codes/new", 400, **NEW).text
+    page = operator.post("/codes/new", 422, **NEW).text
     assert "no such table" in page
     assert 'name="scene" value="poster-7"' in page
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ def test_without_tables_all_but_the_charts_is_shown(console: Open, tmp_path: Pat
     assert "is it up to date? flask db upgrade" in text
 
 
+def test_where_the_database_takes_nothing_what_it_holds_is_shown(console: Open, tmp_path: Path) -> None:
+    operator = console(HANDLERS)
+    operator.get("/")
+    operator.account.say("hi")
+    with sqlite3.connect(tmp_path / "wechat.db") as database:
+        database.execute("CREATE TRIGGER t BEFORE INSERT ON figures BEGIN SELECT RAISE(ABORT, 'read-only'); END")
+        database.execute("UPDATE figures SET minute = minute - 1")
+    assert "There are no charts" not in operator.text("/live")
+    assert "text 1" in operator.text("/live")
+
+
 def test_the_token_is_shown_by_its_end_and_never_itself(console: Open, server: WeChatServer) -> None:
     operator = console(**server.settings)
     assert "access_token none yet" in operator.text("/")
@@ -91,15 +103,19 @@ def test_quotas_are_those_of_the_calls_that_were_made(console: Open, server: WeC
     assert len(server.calls_of("/cgi-bin/openapi/quota/get")) <= asked + 1  # what was known is not asked again
 
 
-def test_where_wechat_does_not_answer_the_calls_are_still_shown(console: Open, server: WeChatServer) -> None:
+@pytest.mark.parametrize(("errcode", "is_said"), [(76022, False), (45009, True)])
+def test_a_call_without_a_quota_costs_the_others_nothing_and_a_refusal_is_said(
+    console: Open, server: WeChatServer, errcode: int, is_said: bool
+) -> None:
     operator = console(**server.settings)
     operator.get("/")
     with operator.app.app_context():
         get_client().get("getcallbackip")
-    server.wechat.fail("/cgi-bin/openapi/quota/get", "errcode", errcode=48001)
+        get_client().get("get_api_domain_ip")
+    server.wechat.fail("/cgi-bin/openapi/quota/get", "errcode", errcode=errcode, times=1)
     text = operator.text("/quotas")
-    assert "errcode 48001" in text
-    assert "/cgi-bin/getcallbackip 1 – –" in text
+    assert (f"errcode {errcode}" in text) == is_said
+    assert text.count("1 – –") == (3 if is_said else 1)
 
 
 def test_each_row_shows_its_runs_and_its_function(console: Open) -> None:
@@ -123,6 +139,16 @@ def test_the_last_errors_of_all_processes_are_shown_newest_first(tmp_path: Path)
     two.note("2026-11-21T01:00:01 ERROR second")
     assert [line.split("\n")[0][-6:] for line in one.last()] == ["second", " first"]
     assert one.last()[1].endswith("ValueError")
+
+
+def test_a_long_traceback_keeps_its_reason_and_a_cut_file_begins_with_a_line(tmp_path: Path) -> None:
+    errors = LastErrors(tmp_path, 1)
+    for number in range(200):
+        frames = "".join(f'\n      File "/srv/x{frame}.py", line {frame}' for frame in range(60))
+        errors.note(f"2026-11-21T01:{number:04} ERROR failed\n    Traceback{frames}\n    RuntimeError: reason {number}")
+    assert (tmp_path / "errors_1.log").stat().st_size <= 64 * 1024
+    assert [line.split("reason ")[1] for line in errors.last()] == [str(number) for number in range(199, 179, -1)]
+    assert all(line.startswith("2026-11-21T01:") for line in errors.last())
 
 
 def test_a_flood_of_errors_fills_no_disk(tmp_path: Path) -> None:

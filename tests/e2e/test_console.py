@@ -20,6 +20,10 @@ from tests.servers import TOKEN, environment, program, wait_for
 OPENID = "oFanBehindNginx0000000000000"
 
 
+def status_of(site: Site, body: str) -> int:
+    return requests.post(site.url, data=body.encode() * 2, timeout=10).status_code
+
+
 class Browser:
     """An operator's, on this machine."""
 
@@ -55,6 +59,17 @@ def test_an_operator_on_this_machine_gets_in_and_a_stranger_does_not(site: Site)
     assert "Messages 0" in browser.text("/")
     passed_on = {"X-Forwarded-For": "203.0.113.1"}
     assert requests.get(f"{browser.base}/console/", headers=passed_on, timeout=10).status_code == 404
+
+
+def test_a_form_may_be_longer_than_any_message_of_wechat(site: Site) -> None:
+    browser = Browser(site)
+    browser.log_in()
+    page = browser.http.get(f"{browser.base}/console/messages", timeout=30).text
+    (csrf,) = set(re.findall(r'name="csrf" value="(\w+)"', page))
+    form = {"csrf": csrf, "openid": OPENID, "text": "好" * 16_000}  # nine bytes each, as a browser sends them
+    response = browser.http.post(f"{browser.base}/console/messages/budget", data=form, timeout=30)
+    assert response.status_code == 200, response.text
+    assert status_of(site, "好" * 16_000) == 413  # the callback takes no more than before
 
 
 def test_wrong_passwords_are_counted_over_all_workers(site: Site) -> None:
