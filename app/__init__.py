@@ -16,6 +16,7 @@ from app.callback.late import SendLate
 from app.callback.road import Beside, Road
 from app.cli.commands import wechat_commands
 from app.cli.doctor import with_doctor
+from app.console.history import History
 from app.console.site import mount_console
 from app.cookies import sign_cookies
 from app.errors import ConfigError
@@ -64,15 +65,19 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     add_jssdk(app, settings)
     if settings.sandbox:
         mount_sandbox(app, settings, table)
-    in_worker = "uwsgi" in sys.modules and sys.modules["uwsgi"].worker_id()  # not in a master that will fork
-    if in_worker:
-        road.start()
+    at_work: list[Road | History] = [road]
     if settings.admin_password:
-        history = mount_console(app, settings, table, shared, road, ready)
-        if in_worker:
-            history.start()
+        at_work.append(mount_console(app, settings, table, shared, road, ready))
+    _start_in_worker(at_work)
     app.cli.add_command(wechat_commands(settings, table))
     return app
+
+
+def _start_in_worker(at_work: list[Road | History]) -> None:
+    """Start what has threads of its own: not in a master of uWSGI that will fork, nor for a command."""
+    if "uwsgi" in sys.modules and sys.modules["uwsgi"].worker_id():
+        for one in at_work:
+            one.start()
 
 
 def _in_context(app: Flask, send: SendLate) -> SendLate:
