@@ -12,6 +12,7 @@ import pytest
 from app import config
 from app.callback.dispatch import Table
 from app.cli.commands import wechat_commands
+from tests.browser.screenshots import LOOKS
 from tests.servers import ROOT
 
 # Who may import whom: a lower number is imported by a higher one; `callback` is its own steps.
@@ -122,6 +123,14 @@ def test_links_between_the_pages_lead_somewhere(page: str) -> None:
             assert file.exists(), target
             headings = [slug(line) for line in re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)]
             assert not anchor or anchor in headings, f"{name}: {target}#{anchor}"
+
+
+def test_every_picture_is_there_and_is_shown_in_both_languages() -> None:
+    pictures = {path.name for path in (ROOT / "docs" / "screenshots").iterdir()}
+    assert pictures == {f"{name}-{look}.png" for look, names in LOOKS.items() for name in names}
+    for language in (".md", ".zh-CN.md"):
+        texts = [(ROOT / f"{page}{language}").read_text(encoding="utf-8") for page in PAGES]
+        assert set(re.findall(r'screenshots/([\w-]+\.png)"', "".join(texts))) == pictures
 
 
 def slug(heading: str) -> str:

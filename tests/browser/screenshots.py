@@ -66,6 +66,10 @@ PAGES: dict[str, Show] = {
 }
 
 
+LOOKS = {"light": ["login", *PAGES], "dark": ["login", *PAGES], "narrow": ["overview", "menu"]}
+"""What is pictured in which look: a picture is NAME-LOOK.png."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -73,7 +77,7 @@ def main() -> None:
 
 
 def take(folder: Path) -> None:
-    """Write NAME-light.png and NAME-dark.png of each page into ``folder``, and two as they are on a phone."""
+    """Write the pictures of LOOKS into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         fill(Path(name), SANDBOX_APPID, fans=200)
@@ -82,13 +86,15 @@ def take(folder: Path) -> None:
             service.flask("wechat", "menu", "push", "--author", "小王", "--note", "会员日", "menu.json")
             for scheme in ("light", "dark"):
                 with watched(browser, color_scheme=scheme, viewport=_SIZE) as page:
+                    _console("/login")(page, service)
+                    page.screenshot(path=folder / f"login-{scheme}.png")
                     log_in(page, service)
                     for shown, show in PAGES.items():
                         show(page, service)
                         page.screenshot(path=folder / f"{shown}-{scheme}.png")
             with watched(browser, viewport=_NARROW) as page:
                 log_in(page, service)
-                for shown in ("overview", "menu"):
+                for shown in LOOKS["narrow"]:
                     PAGES[shown](page, service)
                     page.screenshot(path=folder / f"{shown}-narrow.png")
 
