@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 Check = Callable[[str], Any]
 MOST_PASSWORD_CHARACTERS = 200
+_HASH = re.compile(
+    r"(scrypt:\d+:\d+:\d+|pbkdf2:sha512:\d+)\$[^$]+\$[0-9a-f]{128}|pbkdf2:sha256:\d+\$[^$]+\$[0-9a-f]{64}"
+)
 _HOST = r"[A-Za-z0-9.-]+(:[0-9]+)?"
 
 
@@ -81,12 +84,13 @@ def text(most_bytes: int) -> Check:
 
 def is_hash(password: str) -> bool:
     """Tell whether ``password`` is the hash of one, as werkzeug writes it."""
-    return re.fullmatch(r"(scrypt:\d+:\d+:\d+|pbkdf2:(sha256|sha512):\d+)\$[^$]+\$[0-9a-f]+", password) is not None
+    return _HASH.fullmatch(password) is not None
 
 
 def password(raw: str) -> str:
     """Take a password of 8 to 200 characters, or the hash of one."""
-    if not 8 <= len(raw) <= MOST_PASSWORD_CHARACTERS or (raw.startswith(("scrypt:", "pbkdf2:")) and not is_hash(raw)):
+    is_cut = raw.startswith(("scrypt:", "pbkdf2:")) and not is_hash(raw)
+    if is_cut or len(raw.strip()) < 8 or len(raw) > MOST_PASSWORD_CHARACTERS:
         raise ValueError(raw)
     return raw
 

@@ -160,7 +160,16 @@ def test_the_password_of_the_console_is_kept_as_a_hash(settings: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["seven77", "x" * 201, "scrypt:32768:8:1$cut", "scrypt:32768:8$salt$ab", "pbkdf2:foo:1000$a$ff"]
+    "password",
+    [
+        "seven77",
+        "x" * 201,
+        "scrypt:32768:8:1$cut",
+        "scrypt:32768:8$salt$ab",
+        "pbkdf2:foo:1000$a$ff",
+        " " * 8,
+        f"scrypt:32768:8:1$salt${'a' * 127}",
+    ],
 )
 def test_a_password_that_is_short_or_half_a_hash_stops_the_start(settings: Load, password: str) -> None:
     with pytest.raises(ConfigError, match="WECHAT_ADMIN_PASSWORD is malformed"):

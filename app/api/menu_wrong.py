@@ -43,7 +43,7 @@ def wrong_text(fields: dict[str, Any], name: str, most_bytes: int) -> Wrong | No
         size = len(text.encode())
     except UnicodeEncodeError:  # JSON can write it as \ud83d, but WeChat wants real UTF-8
         return Wrong(name, "other", f"{name} holds one half of a surrogate pair, which UTF-8 cannot carry")
-    if not text:
+    if not text.strip():
         return Wrong(name, "empty", f"{name} is empty")
     if most_bytes and size > most_bytes:
         return Wrong(name, "long", f"{name} has {size} bytes", most_bytes)

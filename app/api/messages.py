@@ -17,7 +17,7 @@ from app.errors import ApiError, BadReply
 PART_BYTES = 2048
 """The longest text of one message, in UTF-8."""
 CLOSED, USED_UP, NOT_ALLOWED = 45015, 45047, 48001
-_PATH = "message/custom/send"
+PATH = "message/custom/send"
 _AFTER_MESSAGE = ("message", 48 * 3600, 5)
 _AFTER_ACTION = ("action", 60, 3)
 # Of the buttons, those that push an event without leaving WeChat.
@@ -133,7 +133,7 @@ def send_messages(client: Client, budget: Budget, openid: str, value: Any) -> in
     started, taken = round(time.time(), 3), budget.take(openid, len(contents))
     for number, content in enumerate(contents):
         try:
-            client.post(_PATH, data={"touser": openid, **content})
+            client.post(PATH, data={"touser": openid, **content})
         except ApiError as error:
             if error.errcode is not None:  # without one, WeChat may have sent it
                 budget.give_back(taken[number:])

@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
@@ -27,7 +28,10 @@ logger.setLevel(logging.INFO)  # whatever WECHAT_LOG_LEVEL is: who changed what 
 
 
 class Operator(NamedTuple):
-    """Who is logged in: the name they gave, and what each change that they ask for must bring along."""
+    """Who is logged in: the name they gave, their session, and what each change that they ask for must bring along.
+
+    The latter is the same in each session of that name: a page stays good where somebody has to log in again.
+    """
 
     name: str
     session: str
@@ -58,6 +62,9 @@ class _Door:
         secret = "\n".join((settings.secret_key or settings.appsecret, settings.token, settings.admin_password))
         key = hashlib.blake2b(secret.encode(), digest_size=32).digest()
         self._signed = URLSafeTimedSerializer(key, salt="console")
+        self._csrf_of: Callable[[str], str] = lambda name: hashlib.blake2b(
+            name.encode(), key=key, digest_size=16, person=b"csrf"
+        ).hexdigest()
         self._cache = cache
         self._attempts = _Attempts(cache, Cache(open_memory(), settings.account))
         self._one_at_a_time = threading.Lock()  # a look at the password takes 32 MB
@@ -70,7 +77,13 @@ class _Door:
         if operator is None:
             if request.method == "GET" and "HX-Request" not in request.headers:
                 return redirect(url_for(".login_page", next=_own_path()))
-            return _plain(401, say("请先在另一个窗口重新登录", "log in again first, in another window"))
+            return _plain(
+                401,
+                say(
+                    "请先在另一个窗口用同样的姓名重新登录，这里的内容还在",
+                    "log in again first, in another window and by the same name: nothing here is lost",
+                ),
+            )
         if request.method not in ("GET", "HEAD") and not _is_same(request.form.get("csrf", ""), operator.csrf):
             return _plain(403, say("页面已失效，请刷新后重试", "this page is out of date: load it again"))
         g.operator = operator
@@ -89,7 +102,7 @@ class _Door:
             return self.page(400, say("请填写姓名，最多 64 个字", "your name is missing, or longer than 64 characters"))
         attempt = self._attempts.take(request.remote_addr or "")
         if attempt is None:
-            audit("login refused: too many attempts")
+            audit("login refused: too many attempts", operator=name)
             minutes = _ATTEMPT_SECONDS // 60
             wait = say(f"失败次数过多，请 {minutes} 分钟后再试", f"too many attempts: try again in {minutes} minutes")
             response = self.page(429, wait)
@@ -99,10 +112,10 @@ class _Door:
         with self._one_at_a_time:
             is_right = len(password) <= MOST_PASSWORD_CHARACTERS and check_password_hash(self._hash, password)
         if not is_right:
-            audit("login refused: wrong password")
+            audit("login refused: wrong password", operator=name)
             return self.page(403, say("密码不对", "the password is wrong"))
         self._attempts.give_back(attempt)
-        g.operator = Operator(name, secrets.token_hex(16), secrets.token_hex(16))
+        g.operator = Operator(name, secrets.token_hex(16), self._csrf_of(name))
         audit("login")
         return self._with_cookie(redirect(_target()), self._signed.dumps(g.operator))
 

@@ -55,7 +55,8 @@ def bars(title: str, points: Sequence[tuple[int, Mapping[str, int]]]) -> Chart:
     totals: Counter[str] = Counter()
     for _, counts in points:
         totals.update({name: count for name, count in counts.items() if count})
-    names = [name for name, _ in totals.most_common(_MOST_SERIES)]
+    # In one order, so that a name keeps its colour while others come and go in number.
+    names = sorted(name for name, _ in totals.most_common(_MOST_SERIES))
     other = sum(totals.values()) - sum(totals[name] for name in names)
     most = max((sum(counts.values()) for _, counts in points), default=0)
     legend = [(number, name, totals[name]) for number, name in enumerate(names)]

@@ -74,19 +74,33 @@ def _make() -> Any:
         scene, expire_seconds = _asked_for()
         create_qrcode(scene, expire_seconds)
     except (ValueError, ApiError, ConfigError, StoreError) as error:
-        return _form(str(error)), 422
+        if isinstance(error, ApiError):
+            audit("make a QR code: failed", scene=scene, errcode=error.errcode)
+        return _form(_in_words(error)), 422
     audit("make a QR code", scene=scene, expire_seconds=expire_seconds)
     made = find_code(wanted_code(_account(), scene, expire_seconds))
     return redirect(url_for(".code", code_id=made.id) if made else url_for(".codes"), 303)
 
 
+def _in_words(error: Exception) -> str:
+    said, rules = str(error), f"场景值应为 1 到 {_MOST_SCENE_CHARACTERS} 个可见字符，首尾无空格；数字应在范围内"
+    if isinstance(error, ApiError) and error.errcode is None and "qrcode/create" in error.errmsg:
+        doubt = ("微信没有正常回应，二维码可能已经生成", "WeChat did not answer as it should, and may have made it")
+        return f"{say(*doubt)}: {said}"
+    if said.startswith("scene is"):
+        said = say(rules, said.replace(", or a str", ""))
+    elif said.startswith("expire_seconds is"):
+        said = say("有效期应为 1 秒到 30 天", "a temporary code lives for 1 second to 30 days")
+    return say("没有生成：", "Not made: ") + said
+
+
 def _asked_for() -> tuple[int | str, int | None]:
     """Return the scene and its life in seconds, as typed. Raises ValueError for what is no number."""
     text, amount = (request.form.get(name, "").strip() for name in ("scene", "amount"))
-    scene = _number(text, say("场景值", "the scene")) if request.form.get("kind") == "int" else text
+    scene = _number(text, say("场景值", "The scene")) if request.form.get("kind") == "int" else text
     unit = request.form.get("unit", "")
     if unit in _UNITS:
-        return scene, _number(amount, say("时长", "how long")) * _UNITS[unit]
+        return scene, _number(amount, say("时长", "The lifetime")) * _UNITS[unit]
     if unit != "permanent" or amount:  # what has a number was not meant for ever
         wrong = (
             f"时长填了 {amount}：请选择单位；永久二维码请留空",
@@ -97,12 +111,9 @@ def _asked_for() -> tuple[int | str, int | None]:
 
 
 def _number(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(
-            say(f"{name}“{text[:64]}”不是整数", f"{name} is {text[:64]!r}; expected a whole number")
-        ) from None
+    if not re.fullmatch("[0-9]{1,20}", text):
+        raise ValueError(say(f"{name}“{text[:64]}”不是整数", f"{name} is {text[:64]!r}; expected a whole number"))
+    return int(text)
 
 
 def _details(code_id: int) -> str:

@@ -46,6 +46,8 @@ def _saved(table: Table, status: int = 200, opened: MenuRevision | None = None, 
     opened = opened or current
     draft = json.loads(opened.content) if opened else {"button": []}
     form = {"base": str(current.number if current else 0)}
+    if said.get("pushed", form["base"]) != form["base"]:
+        del said["pushed"]  # an address that was kept
     return shown(table, draft, form, status, history=history, opened=opened, **said)
 
 
@@ -79,13 +81,13 @@ def _push(table: Table) -> Any:
     draft = read(form)
     meant = normalised(wanted(draft))
     if check(meant).problems:
-        return shown(table, draft, form | {"refused": "1"}, 422)
+        return shown(table, draft, form | {"refused": "1"}, _status(422))
     try:
         _check_base(form, api.settings.account)
         by, note, force = g.operator.name, form.get("note", ""), "force" in form
         revision, called = menu.push(api.client, api.settings.account, meant, by, note, force=force)
     except (ApiError, BadMenu, ConfigError, StoreError) as error:
-        return shown(table, draft, form, 409, failed=str(error), is_unknown=_is_unknown("push a menu", error))
+        return shown(table, draft, form, _status(409), failed=str(error), is_unknown=_failed("push a menu", error))
     if not called:
         return shown(table, draft, form, same=revision.number)
     return _pushed("push a menu", revision)
@@ -99,17 +101,18 @@ def _check_base(form: dict[str, str], account: str) -> None:
         form["base"] = number
         by = f"{current.author}: {say('版本', 'revision')} {number}" if current else say("已删除", "it was deleted")
         text = say("打开编辑器之后，菜单已被别人改过", "somebody has changed the menu since this editor was opened")
-        raise BadMenu(f"{text}（{by}）。" + say("再发布一次会覆盖它", "Push once more to replace it"))
+        raise BadMenu(f"{text} ({by}){say('。再发布一次会覆盖它', '. Once more replaces it')}")
 
 
 def _rollback(table: Table) -> Any:
     """POST /console/menu/rollback: number."""
     api = get_api()
     try:
+        _check_base(request.form.to_dict(), api.settings.account)
         number = _revision(request.form.get("number", "")).number
         revision, called = menu.rollback(api.client, api.settings.account, number, g.operator.name)
     except (ApiError, BadMenu, ConfigError) as error:
-        return _saved(table, 409, failed=str(error), is_unknown=_is_unknown("roll the menu back", error))
+        return _saved(table, 409, failed=str(error), is_unknown=_failed("roll the menu back", error))
     if not called:
         return redirect(url_for(".menu", same=revision.number), 303)
     return _pushed("roll the menu back", revision, to=number)
@@ -117,18 +120,26 @@ def _rollback(table: Table) -> Any:
 
 def _pushed(action: str, revision: MenuRevision, **details: int) -> Any:
     audit(action, revision=revision.number, **details)
-    return redirect(url_for(".menu", pushed=revision.number), 303)
+    done = url_for(".menu", pushed=revision.number)
+    return Response(headers={"HX-Redirect": done}) if _is_htmx() else redirect(done, 303)
 
 
-def _is_unknown(action: str, error: Exception) -> bool:
-    """Tell whether WeChat may have taken a part of what ``error`` ended; an audit line says so."""
-    is_unknown = False
-    if isinstance(error, ApiError):
-        with suppress(StoreError):
-            is_unknown = unfinished_push(get_api().settings.account) is not None
-    if is_unknown:
-        audit(f"{action}: failed, in part or as a whole", errcode=getattr(error, "errcode", None))
-    return is_unknown
+def _is_htmx() -> bool:
+    return "HX-Request" in request.headers
+
+
+def _status(status: int) -> int:
+    return 200 if _is_htmx() else status  # htmx would not show another
+
+
+def _failed(action: str, error: Exception) -> bool:
+    """Write the audit line of a change that WeChat did not take, and tell whether it may have taken a part."""
+    if not isinstance(error, ApiError):
+        return False
+    audit(f"{action}: failed", errcode=error.errcode)
+    with suppress(StoreError):
+        return unfinished_push(get_api().settings.account) is not None
+    return True
 
 
 def _revision(asked: str) -> MenuRevision:

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, url_for
 
 from app.api import get_api, send
-from app.api.messages import CLOSED, NOT_ALLOWED, USED_UP, parts
+from app.api.messages import CLOSED, NOT_ALLOWED, PATH, USED_UP, parts
 from app.cache import to_json
 from app.console.access import audit
 from app.errors import ApiError, BadReply, ConfigError
@@ -116,7 +116,7 @@ def _failed(openid: str, text: str, error: Exception) -> str:
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, ApiError) and error.errcode is None:
+    if isinstance(error, ApiError) and error.errcode is None and PATH in error.errmsg:
         doubt = say(
             "微信没有正常回应，消息可能已经送达，重发之前请先确认。",
             "WeChat did not answer as it should, and may have sent the message: find out before you send it again.",

@@ -6,7 +6,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Flask, abort, render_template, request
@@ -57,12 +56,15 @@ def add_overview(site: Blueprint, app: Flask, settings: Settings, ready: Ready) 
 
 def _seen(history: History, span: str, ready: Ready, errors: LastErrors) -> dict[str, Any]:
     """Return what the page shows; where the database is down, all but the charts."""
-    with suppress(StoreError):  # a database that cannot be written to may still be read
-        history.keep()
+    steps, wrong, unkept = [Step(int(time.time()))], "", ""
     try:
-        steps, wrong = history.steps(span), ""
+        history.keep()
+    except StoreError as error:  # a database that cannot be written to may still be read
+        unkept = str(error)
+    try:
+        steps = history.steps(span)
     except StoreError as error:
-        steps, wrong = [Step(int(time.time()))], str(error)
+        wrong = str(error)
     charts = [bars(say(*title), [(step.begins, step.of(group)) for step in steps]) for group, *title in _GROUPS]
     seconds = curves(
         say("回答用时（秒）", "Seconds to the answer"), [(step.begins, step.of("seconds")) for step in steps]
@@ -73,6 +75,7 @@ def _seen(history: History, span: str, ready: Ready, errors: LastErrors) -> dict
         "seconds": seconds,
         "total": total,
         "wrong": wrong,
+        "unkept": unkept,
         "ready": ready(),
         **_in_flight(),
         "api_errors": sum(count for name, count in total.items() if name.startswith("errcodes/")) - total["errcodes/0"],

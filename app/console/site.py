@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Flask, render_template, request, url_for
+from flask import Flask, g, render_template, request, url_for
 
 from app.cache import Cache
 from app.callback.dispatch import Table
@@ -40,6 +40,7 @@ def mount_console(app: Flask, settings: Settings, table: Table, cache: Cache, ro
     guard(site, settings, cache)
     site.context_processor(lambda: {"sections": _SECTIONS, "here": f".{str(request.endpoint).rpartition('.')[2]}"})
     site.errorhandler(StoreError)(_without_database)
+    site.errorhandler(404)(_not_there)
     history = add_overview(site, app, settings, ready)
     add_handlers(site, table)
     add_menu(site, table)
@@ -58,3 +59,10 @@ def _without_database(error: StoreError) -> Any:
     heading = say("数据库不可用", "The database cannot be used")
     again = request.script_root + request.full_path if request.method == "GET" else url_for(".overview")
     return render_template("console/failed.html", heading=heading, reason=str(error), again=again), 503
+
+
+def _not_there(error: Exception) -> Any:
+    if "operator" not in g or "HX-Request" in request.headers:
+        return error
+    heading, reason = say("没有这个页面", "There is no such page"), say("可能已被删除。", "It may have been deleted.")
+    return render_template("console/failed.html", heading=heading, reason=reason, again=url_for(".overview")), 404

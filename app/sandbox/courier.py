@@ -32,7 +32,7 @@ class Courier:
         With a fault: "twice" delivers it twice at once, "late" long after it was signed, "forged" is signed with
         another token.
         """
-        number = self._state.add("said", {"openid": openid, "xml": message})
+        number = self._state.add("said", {"openid": openid, "xml": message, "fault": fault})
         carry = partial(self._carry, number, url, openid, message, fault)
         threading.Thread(target=contextvars.Context().run, args=(carry,), name="courier", daemon=True).start()
         return number

@@ -1,9 +1,13 @@
 """A fan's message to an application of this process, for tests of handlers; and such a test, made from a message."""
 
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 from flask import Flask
 
+from app.callback.delivery import DELIVERY_SECONDS
 from app.callback.seal import Seal
 from app.callback.xml import read
 from app.sandbox.messages import renewed
@@ -13,7 +17,9 @@ _NAMED_BY = ("MsgType", "Event", "EventKey", "Content")
 
 
 def deliver(app: Flask, message: str) -> Outcome:
-    """Deliver the XML ``message`` once, as a new one, and return what came of it; no server is needed.
+    """Deliver the XML ``message`` as WeChat does, as a new one, and return what came of it; no server is needed.
+
+    What is not answered within 5 seconds is delivered again, as often as WECHAT_DELIVERIES says.
 
     ``outcome.shown`` is what the fan sees: the text, "[图文] title url" and the like, "" for silence.
     """
@@ -22,10 +28,25 @@ def deliver(app: Flask, message: str) -> Outcome:
     seal = Seal(key, known["WECHAT_APPID"]) if key else None
     with Phone("", known["WECHAT_TOKEN"], openid, known["WECHAT_ENCRYPT_MODE"], seal) as phone:
         query, body = phone.envelope(renewed(message))
-        response = app.test_client().post(known["WECHAT_PATH"], query_string=query, data=body)
+        number, response = _answered(known["WECHAT_DELIVERIES"], lambda: _posted(app, query, body))
         if response.status_code == 200:
-            return phone.judge(response.data)
-    return Outcome(FAILURE_NOTICE, False, 1, 0.0, f"the callback answered with status {response.status_code}")
+            return phone.judge(response.data, number)
+    return Outcome(FAILURE_NOTICE, False, number, 0.0, f"the callback answered with status {response.status_code}")
+
+
+def _posted(app: Flask, query: dict[str, str], body: bytes) -> Any:
+    return app.test_client().post(app.config["WECHAT_PATH"], query_string=query, data=body)
+
+
+def _answered(deliveries: int, post: Callable[[], Any]) -> tuple[int, Any]:
+    """Return the number of the delivery that was answered in time, or of the last, and its answer."""
+    with ThreadPoolExecutor(deliveries) as pool:
+        for number in range(1, deliveries + 1):
+            delivery = pool.submit(post)
+            wait([delivery], DELIVERY_SECONDS if number < deliveries else None)
+            if delivery.done():
+                break
+        return number, delivery.result()
 
 
 def as_test(message: str, shown: str) -> str:

@@ -101,7 +101,7 @@ class _Views:
     def message(self, number: int) -> str:
         """GET /sandbox/messages/NUMBER: what happened to it."""
         trace = find_trace(self._state, self._table, number) or abort(404)
-        test = as_test(trace.xml, trace.answer["shown"]) if trace.answer else ""
+        test = as_test(trace.xml, trace.answer["shown"]) if trace.answer and not trace.fault else ""
         return render_template("sandbox/message.html", trace=trace, test=test)
 
     def again(self, number: int) -> Any:

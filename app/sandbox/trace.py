@@ -24,9 +24,10 @@ class Row(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """All that is known of the message ``number``, which was sent as ``xml``."""
+    """All that is known of the message ``number``, which was sent as ``xml``, with a ``fault`` or "" for none."""
 
     number: int
+    fault: str
     openid: str
     xml: str
     row: Row | None
@@ -43,7 +44,9 @@ def find_trace(state: State, table: Table, number: int) -> Trace | None:
     answer = next(iter(state.records("answer", message=number)), None)
     lines = [one["line"] for one in state.records("line", message=number)]
     deliveries = state.records("delivery", message=number)
-    return Trace(number, said["openid"], said["xml"], _row(table, said["xml"]), deliveries, answer, lines)
+    return Trace(
+        number, said["fault"], said["openid"], said["xml"], _row(table, said["xml"]), deliveries, answer, lines
+    )
 
 
 def keep_lines(state: State) -> None:

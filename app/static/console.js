@@ -25,5 +25,6 @@ document.addEventListener("htmx:sendError", () => notice(document.getElementById
   // The draft is in the form alone: the browser asks before it is left, once it was changed.
   document.addEventListener("input", (event) => { if (draft() && event.target.form === draft()) draft().elements.changed.value = "1"; });
   document.addEventListener("submit", (event) => { isSent = event.target === draft(); });
+  document.addEventListener("htmx:beforeOnLoad", ({ detail: { xhr } }) => { if (xhr.getResponseHeader("HX-Redirect")) isSent = true; });
   window.addEventListener("beforeunload", (event) => { if (draft()?.elements.changed.value && !isSent) event.preventDefault(); });
 }

@@ -1,6 +1,7 @@
 """A real browser on this machine, and the service as make run starts it."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,7 +140,7 @@ def watched(browser: Browser, refused: tuple[int, ...] = (), **options: Any) -> 
 
 
 def _is_wrong(message: ConsoleMessage, refused: tuple[int, ...]) -> bool:
-    if any(f"with a status of {status}" in message.text for status in refused):
+    if any(re.search(rf"(with a status of|Status Error Code) {status}\b", message.text) for status in refused):
         return False
     # Browsers ask for a picture of every site, and pages of others have none.
     return message.type in ("error", "warning") and not message.location["url"].endswith("/favicon.ico")

@@ -79,7 +79,7 @@ def test_what_comes_is_counted_while_somebody_looks(console: Page, service: Serv
 
 
 def test_a_menu_is_refused_mended_pushed_seen_on_the_phone_and_rolled_back(browser: Browser, tmp_path: Path) -> None:
-    with running(tmp_path) as service, watched(browser, refused=(422,)) as page:
+    with running(tmp_path) as service, watched(browser, refused=(401,)) as page:
         log_in(page, service, "/menu")
         page.locator("summary", has_text="载入微信上的菜单").click()
         page.get_by_role("button", name="载入", exact=True).click()
@@ -91,6 +91,11 @@ def test_a_menu_is_refused_mended_pushed_seen_on_the_phone_and_rolled_back(brows
         expect(page.get_by_role("alert").first).to_contain_text("没有发布，先改这里")
         check_accessible(page)
         page.locator("#menu-0-1-name").fill("好吃的")
+        page.context.clear_cookies()  # the session ends
+        page.get_by_role("button", name="发布到微信").click()
+        expect(page.locator("#notice")).to_contain_text("请先在另一个窗口用同样的姓名重新登录")
+        log_in(other := page.context.new_page(), service)
+        other.close()
         expect(page.locator("#preview")).to_contain_text("好吃的")
         page.get_by_role("button", name="发布到微信").click()
         expect(page.get_by_role("status")).to_contain_text("已发布版本 2")

@@ -30,7 +30,10 @@ def test_nobody_sees_a_page_without_the_password(stranger: Operator, page: str) 
     response = stranger.client.get(f"/console{page}")
     assert (response.status_code, response.headers["Location"]) == (302, f"/console/login?next=/console{page}")
     polled = stranger.client.get(f"/console{page}", headers={"HX-Request": "true"})
-    assert (polled.status_code, polled.text) == (401, "log in again first, in another window")
+    assert (polled.status_code, polled.text) == (
+        401,
+        "log in again first, in another window and by the same name: nothing here is lost",
+    )
 
 
 def test_who_knows_it_gets_to_the_page_that_was_asked_for(stranger: Operator) -> None:
@@ -116,6 +119,25 @@ def test_a_change_without_the_pages_token_is_refused(console: Open) -> None:
         form = {"csrf": operator.csrf}
         assert operator.client.post("/console/logout", data=form, headers={"Origin": origin}).status_code == 403
     operator.get("/")
+
+
+def test_a_page_stays_good_for_the_same_name_in_another_session_and_for_no_other(console: Open) -> None:
+    operator = console()
+    before, cookie = operator.csrf, operator.cookie
+    operator.post("/logout")
+    operator.log_in()
+    assert operator.cookie != cookie
+    operator.csrf = before
+    operator.post("/logout")
+    operator.log_in(name="小李")
+    operator.csrf = before
+    operator.post("/logout", status=403)
+
+
+def test_what_is_not_there_is_said_on_a_page_of_the_console(console: Open) -> None:
+    page = console().get("/codes/999", status=404)
+    assert "There is no such page" in page
+    assert '<a href="/console/fans">' in page
 
 
 def test_after_the_logout_a_copy_of_the_cookie_is_of_no_use(console: Open) -> None:

@@ -11,9 +11,9 @@ BUCKETS = {"0.1": 50, "1.0": 90, "5.0": 98, "10.0": 100, "+Inf": 100}
 
 def test_bars_stand_on_one_another_and_the_highest_is_as_high_as_the_chart() -> None:
     chart = bars("t", [(0, {"text": 3, "event": 1}), (60, {"text": 2}), (120, {})])
-    assert [bar.parts for bar in chart.bars] == [[(0, 25.0, 75.0), (1, 0.0, 25.0)], [(0, 50.0, 50.0)], []]
-    assert (chart.most, chart.total, chart.legend) == (4, 6, [(0, "text", 5), (1, "event", 1)])
-    assert re.fullmatch(r"\d\d:\d\d · text 3 · event 1", chart.bars[0].words)
+    assert [bar.parts for bar in chart.bars] == [[(0, 75.0, 25.0), (1, 0.0, 75.0)], [(1, 50.0, 50.0)], []]
+    assert (chart.most, chart.total, chart.legend) == (4, 6, [(0, "event", 1), (1, "text", 5)])
+    assert re.fullmatch(r"\d\d:\d\d · event 1 · text 3", chart.bars[0].words)
 
 
 def test_what_is_rare_is_put_together() -> None:

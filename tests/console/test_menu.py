@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from app.api import get_api, get_client, menu
 from app.api.menu_form import normalised
@@ -16,7 +17,7 @@ from app.console.menu_draft import read, wanted
 from app.store import db
 from app.store.menus import begin_push, current_revision, revisions
 from tests.api.test_menu_rules import TAKES
-from tests.console.conftest import Open, Operator, readable
+from tests.console.conftest import ORIGIN, Open, Operator, readable
 from tests.console.menu_form import Editor, said
 from tests.servers import APPID
 from tests.wechat_server import WeChatServer
@@ -59,6 +60,12 @@ def current(operator: Operator) -> Any:
     with operator.app.app_context():
         found = current_revision(APPID)
     return found and (found.number, json.loads(found.content), found.author, found.note)
+
+
+def rolled_back(operator: Operator, status: int, number: Any) -> TestResponse:
+    """Press the button of revision ``number``."""
+    (base,) = set(re.findall(r'name="base" value="(\d+)"', operator.get("/menu")))
+    return operator.post("/menu/rollback", status, number=number, base=base)
 
 
 def live(operator: Operator) -> Any:
@@ -206,7 +213,7 @@ def test_a_refused_push_is_corrected_pushed_and_rolled_back(
     assert opened.push(303) == "/console/menu?pushed=2"
     tomorrow = {"button": [{**TODAY["button"][0], "name": "明日"}]}
     assert current(operator) == (2, tomorrow, "小王", "spring")
-    assert operator.post("/menu/rollback", 303, number=1).headers["Location"] == "/console/menu?pushed=3"
+    assert rolled_back(operator, 303, 1).headers["Location"] == "/console/menu?pushed=3"
     assert current(operator) == (3, TODAY, "小王", "rollback to 1")
     assert live(operator) == TODAY
     lines = [line.partition("wechat.audit ")[2] for line in capfd.readouterr().err.splitlines() if "audit" in line]
@@ -234,7 +241,7 @@ def test_a_revision_that_is_not_there_is_named(operator: Operator, editor: Opene
     editor(TODAY)
     shown = readable(number.replace("<", "&lt;"))[:20]
     assert f"there is no revision {shown}" in readable(operator.get(f"/menu?revision={number}", 404))
-    assert f"there is no revision {shown}" in readable(operator.post("/menu/rollback", 409, number=number).text)
+    assert f"there is no revision {shown}" in readable(rolled_back(operator, 409, number).text)
 
 
 def test_what_is_current_is_not_pushed_again(operator: Operator, editor: Opened, server: WeChatServer) -> None:
@@ -242,7 +249,7 @@ def test_what_is_current_is_not_pushed_again(operator: Operator, editor: Opened,
     calls = len(server.wechat.calls)
     opened.push(200)
     assert "Nothing to do: the current revision 1" in opened.page
-    assert operator.post("/menu/rollback", 303, number=1).headers["Location"] == "/console/menu?same=1"
+    assert rolled_back(operator, 303, 1).headers["Location"] == "/console/menu?same=1"
     assert "Nothing to do: the current revision 1" in operator.text("/menu?same=1")
     assert len(server.wechat.calls) == calls
 
@@ -275,11 +282,33 @@ def test_what_was_typed_is_there_after_a_push_that_failed(
     assert live(operator) == {"button": [{**TODAY["button"][0], "name": "明日"}]}
 
 
+def test_a_rollback_replaces_nobodys_menu_unseen(operator: Operator, editor: Opened) -> None:
+    editor(TODAY)
+    editor(NEWS)
+    refused = operator.post("/menu/rollback", 409, number=1, base=1).text
+    assert "somebody has changed the menu since this editor was opened (anna: revision 2). Once more" in readable(
+        refused
+    )
+    assert current(operator)[0] == 2
+
+
+def test_a_push_by_htmx_leads_on_and_a_refused_one_stays_on_the_page(operator: Operator, editor: Opened) -> None:
+    opened, by_htmx = editor(TODAY), {**ORIGIN, "HX-Request": "true"}
+    opened.fill({"menu-0-1-name": "  "})
+    refused = operator.client.post("/console/menu/push", data=opened.fields, headers=by_htmx)
+    assert (refused.status_code, "name is empty" in said(refused.text, "menu-0-1-name")) == (200, True)
+    opened.fill({"menu-0-1-name": "明日"})
+    pushed = operator.client.post("/console/menu/push", data=opened.fields, headers=by_htmx)
+    assert (pushed.status_code, pushed.headers["HX-Redirect"]) == (200, "/console/menu?pushed=2")
+    assert "Pushed revision 2" in operator.text("/menu?pushed=2")
+    assert "Pushed revision" not in operator.text("/menu?pushed=1")  # an address that was kept
+
+
 def test_a_rollback_that_wechat_refuses_is_said(operator: Operator, editor: Opened, server: WeChatServer) -> None:
     editor(TODAY)
     editor(NEWS)
     server.wechat.fail(CREATE, "errcode", errcode=45009)
-    assert "45009" in operator.post("/menu/rollback", 409, number=1).text
+    assert "45009" in rolled_back(operator, 409, 1).text
     assert current(operator)[0] == 2
 
 
@@ -358,7 +387,7 @@ def test_without_its_tables_the_page_says_so_and_a_push_keeps_what_was_typed(
     assert "db upgrade" in opened.page
     assert opened.fields["menu-0-1-name"] == "明日"
     assert "db upgrade" in operator.get("/menu", 503)
-    assert "db upgrade" in operator.post("/menu/rollback", 503, number=1).text
+    assert "db upgrade" in operator.post("/menu/rollback", 503, number=1, base=0).text
 
 
 def test_a_form_that_no_page_has_is_no_failure(operator: Operator, editor: Opened) -> None:
