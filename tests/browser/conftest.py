@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,11 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Service]:
+def running(folder: Path, replacements: Mapping[str, str] = _THREADS) -> Iterator[Service]:
     """Run the service in ``folder``, with the database that is there or a new one."""
     service = Service(folder)
     service.flask("db", "upgrade")
-    with uwsgi(folder, service.env, port=service.port, replacements=_THREADS):
+    with uwsgi(folder, service.env, port=service.port, replacements=replacements):
         service.flask("wechat", "menu", "push", "menu.json")
         yield service
 

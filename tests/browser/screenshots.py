@@ -1,9 +1,10 @@
-"""Take the pictures of the documentation: each page, light and dark, of an account after a busy day.
+"""Take the pictures of the documentation: each page, light and dark, in both languages, after a busy day.
 
 Usage: python -m tests.browser.screenshots FOLDER
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 from collections.abc import Callable
@@ -27,12 +28,12 @@ def _phone(page: Page, service: Service) -> None:
     expect(phone.locator("[data-seen]")).to_be_attached()
     cards = phone.locator(".card").count()
     for text in ("你好 😀", "天气 北京", "帮助"):
-        phone.get_by_label("说点什么").fill(text)
-        phone.get_by_label("说点什么").press("Enter")
+        phone.locator(".say textarea").fill(text)
+        phone.locator(".say textarea").press("Enter")
         expect(phone.locator(".bubble.fan").last).to_contain_text(text)
     phone.locator(".more > summary").click()
-    phone.get_by_label("扫码，场景值").fill("poster-7")
-    phone.get_by_role("button", name="已关注者扫码").click()
+    phone.locator("[name=scene]").fill("poster-7")
+    phone.locator("[name=scene]").press("Enter")
     phone.locator(".more > summary").click()
     expect(phone.locator(".card")).to_have_count(cards + 1)
     phone.locator(".bubble.account", has_text="北京：晴").last.get_by_role("button").click()
@@ -67,7 +68,8 @@ PAGES: dict[str, Show] = {
 
 
 LOOKS = {"light": ["login", *PAGES], "dark": ["login", *PAGES], "narrow": ["overview", "menu"]}
-"""What is pictured in which look: a picture is NAME-LOOK.png."""
+"""What is pictured in which look: a picture is LANGUAGE/NAME-LOOK.png."""
+LOCALES = {"zh": "zh-CN", "en": "en-GB"}
 
 
 def main() -> None:
@@ -77,26 +79,28 @@ def main() -> None:
 
 
 def take(folder: Path) -> None:
-    """Write the pictures of LOOKS into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the pictures of LOOKS into ``folder``, in each language."""
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         fill(Path(name), SANDBOX_APPID, fans=200)
-        with running(Path(name)) as service:
+        with running(Path(name), {}) as service:
             (service.folder / "menu.json").write_text(json.dumps(MENU), encoding="utf-8")
             service.flask("wechat", "menu", "push", "--author", "小王", "--note", "会员日", "menu.json")
-            for scheme in ("light", "dark"):
-                with watched(browser, color_scheme=scheme, viewport=_SIZE) as page:
-                    _console("/login")(page, service)
-                    page.screenshot(path=folder / f"login-{scheme}.png")
-                    log_in(page, service)
-                    for shown, show in PAGES.items():
-                        show(page, service)
-                        page.screenshot(path=folder / f"{shown}-{scheme}.png")
-            with watched(browser, viewport=_NARROW) as page:
-                log_in(page, service)
-                for shown in LOOKS["narrow"]:
-                    PAGES[shown](page, service)
-                    page.screenshot(path=folder / f"{shown}-narrow.png")
+            for (language, locale), look in itertools.product(LOCALES.items(), LOOKS):
+                (folder / language).mkdir(parents=True, exist_ok=True)
+                size, scheme = _NARROW if look == "narrow" else _SIZE, "dark" if look == "dark" else "light"
+                with watched(browser, locale=locale, color_scheme=scheme, viewport=size) as page:
+                    for shown in LOOKS[look]:
+                        _show(page, service, shown)
+                        page.screenshot(path=folder / language / f"{shown}-{look}.png")
+
+
+def _show(page: Page, service: Service, shown: str) -> None:
+    if shown == "login":
+        _console("/login")(page, service)
+        return
+    if not page.context.cookies():
+        log_in(page, service)
+    PAGES[shown](page, service)
 
 
 if __name__ == "__main__":
