@@ -19,7 +19,7 @@ def fail(message: Any) -> None:
     raise RuntimeError("on purpose")
 
 
-HANDLERS = {"text": lambda message: message.content, ("text", "fail"): fail, ("event", "click", "V1"): fail}
+HANDLERS = {"text": lambda message: message.content, ("text", "fail"): fail}
 
 
 def test_what_came_is_on_the_page_and_in_the_live_part(console: Open) -> None:
@@ -121,12 +121,12 @@ def test_a_call_without_a_quota_costs_the_others_nothing_and_a_refusal_is_said(
 
 
 def test_each_row_shows_its_runs_and_its_function(console: Open) -> None:
-    operator = console(HANDLERS | {("text", "once"): fail})
+    operator = console(HANDLERS | {("text", "once"): fail, ("event", "click", "never"): fail})
     operator.account.say("once")
     page = operator.text("/handlers")
     place = f"tests/console/test_overview.py:{fail.__code__.co_firstlineno}"
     assert re.search(rf"\('text', 'once'\) fail {re.escape(place)} 1 1 0 [\d.]+ ms", page)
-    assert f"('event', 'click', 'V1') fail {place} 0 0 0 –" in page
+    assert f"('event', 'click', 'never') fail {place} 0 0 0 –" in page
 
 
 def test_what_no_row_takes_is_listed_with_the_row_that_would(console: Open) -> None:

@@ -105,8 +105,11 @@ class Site:
         return [self.fields(number) for number in sorted(numbers)]
 
     def says(self, text: str, openid: str = OPENID) -> None:
-        """Wait until the last thing on the screen is this."""
-        wait_for(lambda: self.screen(openid)[-1:] == [text], what=f"{text!r} at the end of {self.screen(openid)}")
+        """Wait until the last thing on the screen is this, and no answer is waited for."""
+        wait_for(lambda: self._has_said(text, openid), what=f"{text!r} at the end of {self.screen(openid)}")
+
+    def _has_said(self, text: str, openid: str) -> bool:
+        return "details …" not in self.get(f"/fans/{openid}") and self.screen(openid)[-1:] == [text]
 
 
 @pytest.fixture
