@@ -75,7 +75,9 @@ class _Views:
         return render_template("sandbox/screen.html", bubbles=bubbles, seen=seen, person=person, clock=_clock)
 
     def act(self, openid: str, act: str) -> Any:
-        """POST /sandbox/fans/OPENID/ACT: what a fan does."""
+        """POST /sandbox/fans/OPENID/ACT: what a fan does; who does not follow can do nothing else than that."""
+        if act != "follow" and not self._person(openid).follows:
+            return Response(say("请先关注", "follow first"), 409, content_type="text/plain; charset=utf-8")
         try:
             sent = messages_of(self._state, openid, act, request.form, request.files)
         except (KeyError, ValueError):

@@ -6,7 +6,10 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.target.matches("[data-poll]")) event.target.scrollTop = event.target.scrollHeight;
+  if (!event.target.matches("[data-poll]")) return;
+  event.target.scrollTop = event.target.scrollHeight;
+  const isStranger = event.target.querySelector("[data-stranger]") !== null; // can follow, and nothing else
+  for (const part of event.target.closest(".phone").querySelectorAll(".say, .menu")) part.inert = isStranger;
 });
 
 document.addEventListener("htmx:afterRequest", (event) => {

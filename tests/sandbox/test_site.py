@@ -101,6 +101,7 @@ def test_who_follows_by_a_code_and_who_scans_it_later(site: Site) -> None:
     page = site.post("/fans", fan=OPENID).text
     [newcomer] = set(re.findall(r'data-openid="(oFan[0-9a-f]{24})"', page))
     assert "not following the account" in site.get(f"/fans/{newcomer}")
+    assert site.post(f"/fans/{newcomer}/text", text="hi").status_code == 409
     site.act("follow", newcomer, scene="poster-7")
     site.says("welcome poster-7", newcomer)
     assert "not following" not in site.get(f"/fans/{newcomer}")
