@@ -73,7 +73,7 @@ class Server:
     def wait_until(self, ready: Callable[[], Any]) -> None:
         def ready_or_dead() -> Any:
             if self.process.poll() is not None:
-                raise RuntimeError(f"it ended with {self.process.returncode}: {self.output()[-3000:]}")
+                raise RuntimeError(f"it ended with {self.process.returncode}: {self.output()}")
             return ready()
 
         wait_for(ready_or_dead, what=str(self.process.args))
@@ -131,7 +131,6 @@ def uwsgi(
     http = [] if socket_path else ["--http-socket", f"127.0.0.1:{port}"]
     server = Server([program("uwsgi"), *http, "--ini", str(ini)], folder, env, prefix)
     try:
-        # All of them: a worker that gets its signal to stop while it loads does not hear it.
         server.wait_until(lambda: server.output().count("WSGI app 0") == processes)
         yield server
     finally:

@@ -144,7 +144,7 @@ def test_the_timer_lets_wechat_in_and_nobody_else(front: Front) -> None:
     front.server.wechat.set(push_addresses=[STRANGER, "127.0.0.16/28"])
     assert refreshed(front) == (0, 0)
     wait_for(lambda: front.ask(STRANGER) == 200, what="the new list")
-    assert front.ask(WECHAT) == 403
+    wait_for(lambda: front.ask(WECHAT) == 403, what="the end of nginx's older workers")
 
 
 def test_a_refresh_that_fails_leaves_the_list_as_it_was(front: Front) -> None:

@@ -17,7 +17,7 @@ from app.callback.seal import Seal
 from app.sandbox.messages import event_message, text_message
 from app.sandbox.phone import Phone
 from tests.e2e.conftest import Site, nginx_config
-from tests.servers import AES_KEY, APPID, ROOT, TOKEN, environment, free_port, program, uwsgi, wait_for
+from tests.servers import AES_KEY, APPID, ROOT, TOKEN, Server, environment, free_port, program, uwsgi, wait_for
 
 OPENID = "oFanBehindNginx0000000000000"
 Serve = Callable[..., Site]
@@ -195,6 +195,19 @@ def test_sigterm_lets_a_running_handler_end(serve: Serve) -> None:
         (site.folder / "finish").touch()
         assert shown.result()[:3] == ("hi", True, 1)
         assert site.uwsgi.process.wait(20) == 0
+
+
+def test_sigterm_ends_workers_that_still_load_the_application(tmp_path: Path) -> None:
+    (run := tmp_path / "run").mkdir()
+    (run / "reload").touch()
+    env = environment(WECHAT_HANDLERS="tests.e2e.loading_handlers", RUNTIME_DIRECTORY=str(run))
+    command = [program("uwsgi"), "--http-socket", f"127.0.0.1:{free_port()}", "--ini", str(ROOT / "uwsgi_wechat.ini")]
+    server = Server(command, tmp_path, env)
+    try:
+        server.wait_until((tmp_path / "loading").exists)
+    finally:
+        server.stop()
+    assert server.process.returncode == 0
 
 
 def test_a_chain_reload_loses_no_message(site: Site) -> None:
