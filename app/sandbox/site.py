@@ -76,8 +76,6 @@ class _Views:
 
     def act(self, openid: str, act: str) -> Any:
         """POST /sandbox/fans/OPENID/ACT: what a fan does; who does not follow can do nothing else than that."""
-        if act != "follow" and not self._person(openid).follows:
-            return Response(say("请先关注", "follow first"), 409, content_type="text/plain; charset=utf-8")
         try:
             sent = messages_of(self._state, openid, act, request.form, request.files)
         except (KeyError, ValueError):
@@ -97,6 +95,7 @@ class _Views:
 
     def material(self, openid: str) -> Any:
         """POST /sandbox/fans/OPENID/material: a menu's button brings the fan something, and nobody is told."""
+        self._expect_follower(openid)
         self._state.add("material", material_message(self._state, openid, request.form["id"]))
         return Response(status=204)
 
@@ -144,8 +143,14 @@ class _Views:
     def _person(self, openid: str) -> people.Person:
         return next((one for one in people.people(self._state) if one.openid == openid), None) or abort(404)
 
+    def _expect_follower(self, openid: str) -> None:
+        if not self._person(openid).follows:
+            abort(_refusal(409, "请先关注", "follow first"))
+
     def _send(self, openid: str, message: str) -> int:
         event = parse(read(message.encode())).event
+        if event != "subscribe":
+            self._expect_follower(openid)
         self._wechat.heard(openid, event)
         if event in ("subscribe", "unsubscribe"):
             people.set_follows(self._state, openid, follows=event == "subscribe")
@@ -159,7 +164,11 @@ def _sent(number: int) -> Response:
 
 
 def _incomplete() -> Response:
-    return Response(say("内容不完整", "something is missing"), 400, content_type="text/plain; charset=utf-8")
+    return _refusal(400, "内容不完整", "something is missing")
+
+
+def _refusal(status: int, chinese: str, english: str) -> Response:
+    return Response(say(chinese, english), status, content_type="text/plain; charset=utf-8")
 
 
 def _clock(at: float) -> str:

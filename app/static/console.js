@@ -1,14 +1,5 @@
 "use strict";
-// What the console's pages do beside htmx: say what went wrong, and ask before leaving what is not saved.
-const notice = (text) => { document.getElementById("notice").textContent = text; };
-
-document.addEventListener("htmx:beforeRequest", () => notice(""));
-document.addEventListener("htmx:responseError", ({ detail: { xhr } }) => {
-  const isText = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
-  notice(isText ? xhr.responseText : `${document.getElementById("notice").dataset.failed} ${xhr.status}`);
-});
-document.addEventListener("htmx:sendError", () => notice(document.getElementById("notice").dataset.unreachable));
-
+// What the console's pages do beside htmx: ask before leaving what is not saved.
 { // The menu's editor.
   const draft = () => document.querySelector("form[data-draft]");
   let seen = [], isSent = false;

@@ -101,7 +101,6 @@ def test_who_follows_by_a_code_and_who_scans_it_later(site: Site) -> None:
     page = site.post("/fans", fan=OPENID).text
     [newcomer] = set(re.findall(r'data-openid="(oFan[0-9a-f]{24})"', page))
     assert "not following the account" in site.get(f"/fans/{newcomer}")
-    assert site.post(f"/fans/{newcomer}/text", text="hi").status_code == 409
     site.act("follow", newcomer, scene="poster-7")
     site.says("welcome poster-7", newcomer)
     assert "not following" not in site.get(f"/fans/{newcomer}")
@@ -110,6 +109,25 @@ def test_who_follows_by_a_code_and_who_scans_it_later(site: Site) -> None:
     site.act("unfollow", newcomer)
     wait_for(lambda: "not following the account" in site.get(f"/fans/{newcomer}"))
     assert site.screen() == []  # another fan's phone
+
+
+def test_who_does_not_follow_can_do_nothing_but_follow(site: Site) -> None:
+    number = site.act("text", text="hi")
+    site.says("hi")
+    left = site.act("unfollow")
+    wait_for(lambda: f"/messages/{left}" in site.get(f"/fans/{OPENID}"))
+    before = site.screen()
+    refused = [
+        site.post(f"/fans/{OPENID}/text", text="hi"),
+        site.post(f"/fans/{OPENID}/scan", scene="poster-7"),
+        site.post(f"/fans/{OPENID}/unfollow"),
+        site.post(f"/fans/{OPENID}/material", id="M1"),
+        site.post(f"/messages/{number}/again"),
+    ]
+    assert [(response.status_code, response.text) for response in refused] == [(409, "follow first")] * len(refused)
+    assert site.screen() == before
+    site.act("follow")
+    site.says("welcome")
 
 
 def test_what_a_fan_sends_as_a_file_comes_back(site: Site) -> None:
