@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -75,8 +76,9 @@ def handler_place(handler: Any) -> tuple[str, int]:
     code = getattr(inspect.unwrap(handler), "__code__", None)
     if code is None:
         return "", 0
-    folders = [folder.rstrip("/") + "/" for folder in sys.path if folder and code.co_filename.startswith(f"{folder}/")]
-    return code.co_filename.removeprefix(max(folders, key=len, default="")), code.co_firstlineno
+    folders = (os.path.join(os.path.abspath(folder), "") for folder in sys.path)  # uWSGI's are "." and ""
+    folder = max(filter(code.co_filename.startswith, folders), key=len, default="")
+    return code.co_filename.removeprefix(folder), code.co_firstlineno
 
 
 @lru_cache(maxsize=1024)

@@ -1,12 +1,14 @@
 import functools
+import importlib
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.callback.dispatch import Table, handler_name
+from app.callback.dispatch import Table, handler_name, handler_place
 from app.errors import ConfigError
 from tests.actors import Account
 
@@ -195,6 +197,21 @@ def test_a_middleware_that_is_no_list_is_named() -> None:
 def test_a_module_that_does_not_exist_is_named(account: Open) -> None:
     with pytest.raises(ConfigError, match="WECHAT_HANDLERS=no_such_bot: no such module"):
         account(WECHAT_HANDLERS="no_such_bot")
+
+
+@pytest.mark.parametrize("folder", [".", "", "{cwd}", "{cwd}/"])
+def test_the_place_of_a_handler_is_a_file_as_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "placed").mkdir()
+    (tmp_path / "placed" / "bot.py").write_text("\ndef echo(message): ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(folder.format(cwd=tmp_path))
+    bot = importlib.import_module("placed.bot")
+    for name in ("placed.bot", "placed"):
+        del sys.modules[name]
+    assert handler_place(bot.echo) == ("placed/bot.py", 2)
+    assert handler_place(print) == ("", 0)
 
 
 def test_a_module_without_handlers_is_named(account: Open) -> None:
