@@ -29,6 +29,9 @@ from app.store.recorder import Recorder
 
 # The development server makes a thread for each request.
 _THREADS_ELSEWHERE = 1000
+# Each thread that waits for the interpreter's lock wakes this often. At Python's own 5 ms, the threads of a start under
+# load do little else: both cores for 10 to 18 s, and no answer meanwhile.
+_SWITCH_SECONDS = 0.05
 
 
 @with_doctor
@@ -40,6 +43,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     AppSecret; without, such an answer waits for the pickup word.
     Raises ConfigError for wrong settings or a wrong handler table.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     settings = settings or config.load(development=cli.in_shell() and not place.installed_account())
     log.configure(settings.log_level, settings.log_format, settings.secrets)
     app = Flask(__name__, static_folder=None)
