@@ -121,8 +121,12 @@ def uwsgi(
     socket_path: Path | None = None,
     prefix: tuple[str, ...] = (),
     replacements: Mapping[str, str] | None = None,
+    loaded: bool = True,
 ) -> Iterator[Server]:
-    """Run uWSGI from uwsgi_wechat.ini in ``folder``, on a port of 127.0.0.1 or on a unix socket."""
+    """Run uWSGI from uwsgi_wechat.ini in ``folder``, on a port of 127.0.0.1 or on a unix socket.
+
+    ``loaded`` is whether to wait until all of its processes have loaded the application.
+    """
     changes = {"%(run)/uwsgi.sock": str(socket_path), **(replacements or {})}
     ini = substituted(ROOT / "uwsgi_wechat.ini", folder / "uwsgi_wechat.ini", changes)
     processes = int(re.findall(r"^processes = (\d+)", ini.read_text(), re.MULTILINE)[0])
@@ -131,7 +135,8 @@ def uwsgi(
     http = [] if socket_path else ["--http-socket", f"127.0.0.1:{port}"]
     server = Server([program("uwsgi"), *http, "--ini", str(ini)], folder, env, prefix)
     try:
-        server.wait_until(lambda: server.output().count("WSGI app 0") == processes)
+        if loaded:
+            server.wait_until(lambda: server.output().count("WSGI app 0") == processes)
         yield server
     finally:
         server.stop()

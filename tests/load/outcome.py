@@ -1,5 +1,6 @@
 """What each fan got in a scenario, and what it should have been."""
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,10 @@ WAYS = {
 
 
 class Scenario(NamedTuple):
-    """So many fans, who arrive evenly and get an answer after ``handler_seconds`` on one of the WAYS."""
+    """So many fans, who arrive evenly and get an answer after ``handler_seconds`` on one of the WAYS.
+
+    ``below_…`` is what is to be reached, where something is.
+    """
 
     name: str
     way: str = "reply"
@@ -41,6 +45,10 @@ class Scenario(NamedTuple):
     deliveries: int = DELIVERIES
     arrive_seconds: float = 2
     quick_per_second: float = 50
+    hang_up_seconds: tuple[float, float] | None = None  # each fan's own, drawn from between these
+    below_p99_ms: float | None = None
+    below_worst_ms: float | None = None
+    below_memory_mb: float | None = None
 
     @property
     def openids(self) -> list[str]:
@@ -73,7 +81,10 @@ class Outcome(NamedTuple):
     quick_total: int
     quick_p50_ms: float
     quick_p99_ms: float
+    quick_worst_ms: float
     memory_mb: float
+    idle_mb: float
+    ready_seconds: float
     strange: Counter[str]
 
     @property
@@ -82,13 +93,40 @@ class Outcome(NamedTuple):
         slow_right = self.right_once == self.runs == self.scenario.fans and not self.something_else
         return slow_right and self.quick_right == self.quick_total
 
+    @property
+    def missed(self) -> list[str]:
+        """Say what of that which was to be reached was not, in words."""
+        wanted = (
+            ("quick p99", self.quick_p99_ms, self.scenario.below_p99_ms, "ms"),
+            ("quick worst", self.quick_worst_ms, self.scenario.below_worst_ms, "ms"),
+            ("memory", self.memory_mb, self.scenario.below_memory_mb, "MB"),
+        )
+        over = [
+            f"{name} {found:,.0f} {unit}, not below {most:,g}"
+            for name, found, most, unit in wanted
+            if most is not None and found >= most
+        ]
+        return over if self.ok else ["not everybody was answered right, once", *over]
 
-def outcome(scenario: Scenario, talk: Talk, runs: int, memory_mb: float) -> Outcome:
-    """Count what the fans of ``scenario`` got."""
+
+def outcome(
+    scenario: Scenario,
+    talk: Talk,
+    runs: int,
+    memory_mb: float,
+    *,
+    idle_mb: float = 0.0,
+    ready_seconds: float = 0.0,
+) -> Outcome:
+    """Count what the fans of ``scenario`` got.
+
+    The percentiles are those of quick messages sent from ``ready_seconds`` on; the worst is that of all.
+    """
     verdicts, strange = _verdicts(scenario, talk)
     quick_texts = [_shown(result) for result in talk.quick]
     wrong = [text for number, text in enumerate(quick_texts) if text != f"quick {number}"]
-    p50_ms, p99_ms = _percentiles_ms([result.seconds for result in talk.quick])
+    seconds = [result.seconds for result in talk.quick]
+    p50_ms, p99_ms = _percentiles_ms(seconds[math.ceil(ready_seconds * scenario.quick_per_second) :])
     return Outcome(
         scenario=scenario,
         right_once=verdicts["right once"],
@@ -100,9 +138,18 @@ def outcome(scenario: Scenario, talk: Talk, runs: int, memory_mb: float) -> Outc
         quick_total=len(talk.quick),
         quick_p50_ms=p50_ms,
         quick_p99_ms=p99_ms,
+        quick_worst_ms=max(seconds, default=0.0) * 1000,
         memory_mb=memory_mb,
+        idle_mb=idle_mb,
+        ready_seconds=ready_seconds,
         strange=strange + Counter(wrong),
     )
+
+
+def first_answer_seconds(scenario: Scenario, quick: Sequence[Result]) -> float:
+    """Return how long after the first quick message any of them was answered; 0 where none was."""
+    answered = [number / scenario.quick_per_second + one.seconds for number, one in enumerate(quick) if one.answered]
+    return min(answered, default=0.0)
 
 
 def _verdicts(scenario: Scenario, talk: Talk) -> tuple[Counter[str], Counter[str]]:

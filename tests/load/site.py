@@ -21,23 +21,42 @@ class Site(NamedTuple):
 
 @contextmanager
 def site(
-    folder: Path, env: Mapping[str, str], *, through_nginx: bool = True, replacements: Mapping[str, str] | None = None
+    folder: Path,
+    env: Mapping[str, str],
+    *,
+    through_nginx: bool = True,
+    replacements: Mapping[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
+    loaded: bool = True,
 ) -> Iterator[Site]:
-    """Run the service in ``folder`` with the environment ``env``, and yield where it answers."""
+    """Run the service in ``folder`` with the environment ``env``, and yield where it answers.
+
+    Without ``loaded`` it is yielded as soon as it accepts connections, which is before it can answer.
+    """
     port = free_port()
     socket = folder / "uwsgi.sock" if through_nginx else None
     with ExitStack() as stack:
-        server = stack.enter_context(uwsgi(folder, env, port=port, socket_path=socket, replacements=replacements))
-        # While uWSGI starts its threads, the first messages are slow: not what is measured.
-        ini = dict(re.findall(r"^(processes|threads) = (\d+)", (folder / "uwsgi_wechat.ini").read_text(), re.MULTILINE))
-        wanted = int(ini["processes"]) * int(ini["threads"])
-        server.wait_until(lambda: sum(map(threads_of, family(server.process.pid))) >= wanted)
+        started = uwsgi(
+            folder, env, port=port, socket_path=socket, prefix=prefix, replacements=replacements, loaded=loaded
+        )
+        server = stack.enter_context(started)
+        if loaded:
+            _wait_for_threads(folder, server)
         if through_nginx:
             conf = nginx_config(folder, port)
             nginx = Server([program("nginx"), "-p", str(folder), "-c", str(conf)], folder, env)
             stack.callback(nginx.stop)
             nginx.wait_until(lambda: listens(port))
+        else:
+            server.wait_until(lambda: listens(port))
         yield Site(f"http://127.0.0.1:{port}/wechat", server)
+
+
+def _wait_for_threads(folder: Path, server: Server) -> None:
+    # While uWSGI starts its threads, the first messages are slow: not what is measured.
+    ini = dict(re.findall(r"^(processes|threads) = (\d+)", (folder / "uwsgi_wechat.ini").read_text(), re.MULTILINE))
+    wanted = int(ini["processes"]) * int(ini["threads"])
+    server.wait_until(lambda: sum(map(threads_of, family(server.process.pid))) >= wanted)
 
 
 class Footprint(NamedTuple):

@@ -141,6 +141,15 @@ def test_it_hangs_up_in_time_and_delivers_again_at_once(callback: Start) -> None
     assert result.seconds >= 2 * DELIVERY_SECONDS
 
 
+def test_a_message_may_have_a_patience_of_its_own(callback: Start) -> None:
+    server = callback(None)
+    with wechat(server, deliveries=1) as sender:
+        longer = sender.send(OPENID, MESSAGE, 3 * DELIVERY_SECONDS)
+        usual = sender.send(OPENID, MESSAGE)
+        assert usual.result().seconds < 2 * DELIVERY_SECONDS
+        assert longer.result().seconds >= 3 * DELIVERY_SECONDS
+
+
 def test_after_the_last_delivery_the_fan_sees_the_failure_notice(callback: Start) -> None:
     server = callback(None)
     with wechat(server) as sender:

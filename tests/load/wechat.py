@@ -79,16 +79,26 @@ class WeChat:
         self._thread.join()
         self._loop.close()
 
-    def send(self, openid: str, message_xml: str) -> concurrent.futures.Future[Result]:
-        """Begin to deliver the fan's message and return at once, from any thread; what is under way ends with us."""
-        phone = self._phones.setdefault(openid, Phone("", self._token, openid, self._encrypt_mode, self._seal))
-        return asyncio.run_coroutine_threadsafe(self._deliver(phone, message_xml, next(self._turns)), self._loop)
+    def send(
+        self, openid: str, message_xml: str, delivery_seconds: float | None = None
+    ) -> concurrent.futures.Future[Result]:
+        """Begin to deliver the fan's message and return at once, from any thread; what is under way ends with us.
 
-    async def _deliver(self, phone: Phone, message_xml: str, turn: int) -> Result:
+        Each of its deliveries ends after ``delivery_seconds``; by default after those that all messages have.
+        """
+        phone = self._phones.get(openid)
+        if phone is None:  # a new one costs more CPU than a delivery
+            phone = self._phones[openid] = Phone("", self._token, openid, self._encrypt_mode, self._seal)
+        seconds = self._delivery_seconds if delivery_seconds is None else delivery_seconds
+        delivering = self._deliver(phone, message_xml, next(self._turns), seconds)
+        return asyncio.run_coroutine_threadsafe(delivering, self._loop)
+
+    async def _deliver(self, phone: Phone, message_xml: str, turn: int, delivery_seconds: float) -> Result:
         started, failures = time.perf_counter(), []
         for delivery in range(1, self._deliveries + 1):
             address = self._addresses[(turn + delivery) % len(self._addresses)]
-            status, body, failure = await self._deliver_once(address, phone, message_xml)
+            request = _request(address, *phone.envelope(message_xml))
+            status, body, failure = await _deliver_once(address, request, delivery_seconds)
             if status == 200:
                 judged = phone.judge(body, delivery, time.perf_counter() - started)
                 failures += [judged.reason] if judged.reason else []
@@ -99,16 +109,16 @@ class WeChat:
         seconds = time.perf_counter() - started
         return Result(FAILURE_NOTICE, False, self._deliveries, seconds, "; ".join(failures))
 
-    async def _deliver_once(self, address: _Address, phone: Phone, message_xml: str) -> tuple[int, bytes, str]:
-        """Return status and body of the answer, or 0, nothing and what went wrong."""
-        request = _request(address, *phone.envelope(message_xml))
-        try:
-            async with asyncio.timeout(self._delivery_seconds):
-                return *await _exchange(address, request), ""
-        except TimeoutError:
-            return 0, b"", "no answer"
-        except _BROKEN as error:
-            return 0, b"", type(error).__name__
+
+async def _deliver_once(address: _Address, request: bytes, delivery_seconds: float) -> tuple[int, bytes, str]:
+    """Return status and body of the answer, or 0, nothing and what went wrong."""
+    try:
+        async with asyncio.timeout(delivery_seconds):
+            return *await _exchange(address, request), ""
+    except TimeoutError:
+        return 0, b"", "no answer"
+    except _BROKEN as error:
+        return 0, b"", type(error).__name__
 
 
 def _address(url: str) -> _Address:
