@@ -5,7 +5,8 @@
 # make quick  the everyday part of it, in parallel
 # make audit  whether a package of requirements.txt is known to be vulnerable
 # make bench  the benchmark's table
-# make load   the table of slow conversations: 1,000 fans at once, and others
+# make load   the table of slow conversations: 1,000 fans at once, 5,000, and others
+# make start  whether every fan is answered while the service starts, reloads, or loses a worker
 # make machines   the same on three hosts, of which some are lost; as root, who makes a network for it
 # make accounts   an account's fans while its neighbour on the machine is in trouble
 # make soak MINUTES=10   everything at once, with faults and recycled workers
@@ -16,7 +17,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run install uninstall test quick audit bench load machines accounts soak cost pages screenshots clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl system-chromium
+.PHONY: run install uninstall test quick audit bench load start machines accounts soak cost pages screenshots clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl system-chromium
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
@@ -79,6 +80,9 @@ bench: .venv/.dev system-wrk
 
 load: .venv/.dev system-nginx
 	.venv/bin/python -m tests.load.load
+
+start: .venv/.dev
+	.venv/bin/python -m tests.load.start
 
 machines: .venv/.dev system-nginx system-redis system-iproute2
 	.venv/bin/python -m tests.machines.machines

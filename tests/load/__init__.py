@@ -1,1 +1,1 @@
-"""`python -m tests.load.load`: many slow conversations at once, and whether each fan is answered exactly once."""
+"""Many slow conversations at once (`load.py`), or while the service starts (`start.py`): is each fan answered once?"""
