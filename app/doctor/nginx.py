@@ -177,7 +177,7 @@ def _limits(location: Location) -> Findings:
     wait = seconds(location.get(name, "60s"))
     if wait <= _WECHAT_SECONDS:
         found = f"{name} is {wait:g} s: nginx answers 504 before the {_WECHAT_SECONDS} s that WeChat waits are over"
-        yield wrong("nginx time-out", found, f"{name} 10s; {_RELOAD}")
+        yield wrong("nginx time-out", found, f"{name} 65s; {_RELOAD}")
     else:
         yield ok("nginx time-out", f"{name} is {wait:g} s; WeChat hangs up after {_WECHAT_SECONDS}")
     most = size_bytes(location.get("client_max_body_size", "1m"))

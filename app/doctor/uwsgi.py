@@ -134,7 +134,7 @@ def _check_limits(running: Running, site: Site | None) -> Findings:
         yield warning("uWSGI limits", found, f"{place.unit_option('TasksMax=infinity')}; then {place.restart()}")
     if site and site.locations and site.connections < 2 * running.threads:
         found = f"nginx takes {site.connections} connections; {running.threads} conversations take two each"
-        todo = "worker_connections 8192 and worker_rlimit_nofile 16384, as in nginx/nginx.conf"
+        todo = "worker_connections 40960 and worker_rlimit_nofile 65536, as in nginx/nginx.conf"
         yield warning("nginx connections", found, todo)
     elif site and site.locations:
         yield ok("nginx connections", f"{site.connections} for {running.threads} conversations of two each")

@@ -10,7 +10,7 @@ from tests.accounts.troubles import TROUBLES, Trouble
 from tests.faults.fans import ask, wrong
 from tests.load.wechat import WeChat
 
-FEW_CONNECTIONS = {"worker_processes auto": "worker_processes 1", "worker_connections 8192": "worker_connections 150"}
+FEW_CONNECTIONS = {"worker_processes auto": "worker_processes 1", "worker_connections 40960": "worker_connections 150"}
 
 
 @pytest.mark.parametrize("trouble", TROUBLES[1:], ids=lambda trouble: trouble.happen.__name__)
@@ -22,7 +22,7 @@ def test_the_neighbours_fans_are_answered_at_the_first_delivery(trouble: Trouble
 
 def test_one_accounts_slow_conversations_cannot_use_up_the_connections(make_machine: Callable[..., Machine]) -> None:
     # Unbounded, 80 of them would take 160.
-    machine = make_machine({"limit_conn wechat_account 2000": "limit_conn wechat_account 20"}, FEW_CONNECTIONS)
+    machine = make_machine({"limit_conn wechat_account 10000": "limit_conn wechat_account 20"}, FEW_CONNECTIONS)
     shop, club = machine.add("shop", "club", threads=400)
     with (
         WeChat([shop.service.url], token=shop.token, deliveries=1) as of_shop,

@@ -140,8 +140,8 @@ def test_the_command_runs_as_the_account_and_names_those_there_are(shop: Host) -
 
 def test_nginx_has_connections_and_the_port_to_itself(shop: Host, installed: Done) -> None:
     running = shop.sh("nginx -T 2>/dev/null")
-    assert "worker_connections 8192;" in running
-    assert "worker_rlimit_nofile 16384;" in running
+    assert "worker_connections 40960;" in running
+    assert "worker_rlimit_nofile 65536;" in running
     assert shop.sh("ls /etc/nginx/sites-enabled") == ""
     assert "sites-enabled/default" in installed.said
 

@@ -39,11 +39,11 @@ def test_the_shipped_files_are_ok(files: Path) -> None:
     findings = looked(files)
     assert {finding.status for finding in findings} == {"ok"}
     assert said(findings, "nginx") == [("ok", "/wechat/shop is passed to unix:/run/wechat/shop/uwsgi.sock -> ")]
-    assert said(findings, "nginx time-out")[0][1].startswith("uwsgi_read_timeout is 10 s")
+    assert said(findings, "nginx time-out")[0][1].startswith("uwsgi_read_timeout is 65 s")
     assert said(findings, "nginx body size") == [("ok", "64 KB -> ")]
     site = read_site(files, "/wechat/shop")
     assert (site.machines, site.sockets, site.user) == (1, [Path("/run/wechat/shop/uwsgi.sock")], "www-data")
-    assert site.connections % 8192 == 0
+    assert site.connections % 40960 == 0
     assert site.allowed is None
 
 
@@ -72,8 +72,8 @@ def test_a_path_that_nginx_passes_nowhere_is_wrong(path: str, files: Path) -> No
 @pytest.mark.parametrize(
     ("file", "old", "new", "name"),
     [
-        ("wechat/shop.conf", "uwsgi_read_timeout 10s", "uwsgi_read_timeout 5s", "nginx time-out"),
-        ("wechat/shop.conf", "uwsgi_read_timeout 10s", "uwsgi_read_timeout 900ms", "nginx time-out"),
+        ("wechat/shop.conf", "uwsgi_read_timeout 65s", "uwsgi_read_timeout 5s", "nginx time-out"),
+        ("wechat/shop.conf", "uwsgi_read_timeout 65s", "uwsgi_read_timeout 900ms", "nginx time-out"),
         ("conf.d/wechat.conf", "client_max_body_size 64k", "client_max_body_size 8k", "nginx body size"),
         ("wechat/params", "uwsgi_next_upstream off", "uwsgi_next_upstream error non_idempotent", "nginx repeats"),
     ],
@@ -85,7 +85,7 @@ def test_what_cannot_go_well_is_wrong(file: str, old: str, new: str, name: str, 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("worker_rlimit_nofile 16384;", ""), ("worker_rlimit_nofile 16384", "worker_rlimit_nofile 8191")],
+    [("worker_rlimit_nofile 65536;", ""), ("worker_rlimit_nofile 65536", "worker_rlimit_nofile 40959")],
 )
 def test_fewer_files_than_connections_are_a_warning(old: str, new: str, files: Path) -> None:
     changed(files, "nginx.conf", old, new)
@@ -94,8 +94,8 @@ def test_fewer_files_than_connections_are_a_warning(old: str, new: str, files: P
 
 def test_a_setting_of_the_server_around_counts_where_the_location_has_none(files: Path) -> None:
     changed(files, "conf.d/wechat.conf", "send_timeout 5s;", "send_timeout 5s; uwsgi_read_timeout 4s;")
-    assert said(looked(files), "nginx time-out")[0][1].startswith("uwsgi_read_timeout is 10 s")
-    changed(files, "wechat/shop.conf", "    uwsgi_read_timeout 10s;\n", "")
+    assert said(looked(files), "nginx time-out")[0][1].startswith("uwsgi_read_timeout is 65 s")
+    changed(files, "wechat/shop.conf", "    uwsgi_read_timeout 65s;\n", "")
     assert [status for status, _ in said(looked(files), "nginx time-out")] == ["wrong"]
 
 

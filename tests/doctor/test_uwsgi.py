@@ -29,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "run"
 
 
-def site(folder: Path, connections: int = 8192, user: str = "root") -> Site:
+def site(folder: Path, connections: int = 40960, user: str = "root") -> Site:
     events = Directive("events", [], Block([Directive("worker_connections", [str(connections)])]))
     main = Block([Directive("user", [user]), Directive("worker_processes", ["1"]), events])
     return Site([Location((main,), "uwsgi", f"unix:{folder}/uwsgi.sock")], main, {})
