@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -14,16 +15,11 @@ from app.callback import route
 from app.callback.dispatch import Table
 from app.callback.late import SendLate
 from app.callback.road import Beside, Road
-from app.cli.commands import wechat_commands
-from app.cli.doctor import with_doctor
-from app.console.history import History
-from app.console.site import mount_console
 from app.cookies import sign_cookies
 from app.errors import ConfigError
 from app.health import add_health
 from app.jssdk import add_jssdk
 from app.oauth import add_login
-from app.sandbox.api import mount_sandbox
 from app.store import open_store
 from app.store.recorder import Recorder
 
@@ -34,7 +30,7 @@ _THREADS_ELSEWHERE = 1000
 _SWITCH_SECONDS = 0.05
 
 
-@with_doctor
+@cli.with_doctor
 def create_app(settings: config.Settings | None = None, send_late: SendLate | None = None) -> Flask:
     """Wire the service; without ``settings`` they are read from the environment and ``.env``.
 
@@ -49,9 +45,9 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     app = Flask(__name__, static_folder=None)
     app.config.update(settings.by_name())
     open_store(app, settings.database_url)
-    if "uwsgi" not in sys.modules:  # what migrates takes 11 MB, of no use to a worker
-        import_module("app.store.migrate").add_migrations(app)
     table = _table(settings.handlers)
+    if "uwsgi" not in sys.modules:
+        _add_commands(app, settings, table)
     # A command in the shell is not under uWSGI, though the .env is the server's.
     in_memory = cli.in_shell() and settings.cache_url.startswith("uwsgi:")
     shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.account)
@@ -67,21 +63,28 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     sign_cookies(app, settings)
     add_login(app, settings)
     add_jssdk(app, settings)
+    starts: list[Callable[[], None]] = [road.start]
+    # Sandbox and console take memory in each worker: loaded where they are wanted.
     if settings.sandbox:
-        mount_sandbox(app, settings, table)
-    at_work: list[Road | History] = [road]
+        import_module("app.sandbox.api").mount_sandbox(app, settings, table)
     if settings.admin_password:
-        at_work.append(mount_console(app, settings, table, shared, road, ready))
-    _start_in_worker(at_work)
-    app.cli.add_command(wechat_commands(settings, table))
+        console = import_module("app.console.site")
+        starts.append(console.mount_console(app, settings, table, shared, road, ready).start)
+    _start_in_worker(starts)
     return app
 
 
-def _start_in_worker(at_work: list[Road | History]) -> None:
+def _add_commands(app: Flask, settings: config.Settings, table: Table) -> None:
+    """Add ``flask db`` and ``flask wechat``, of no use to a worker: Alembic alone takes 11 MB."""
+    import_module("app.store.migrate").add_migrations(app)
+    app.cli.add_command(import_module("app.cli.commands").wechat_commands(settings, table))
+
+
+def _start_in_worker(starts: list[Callable[[], None]]) -> None:
     """Start what has threads of its own: not in a master of uWSGI that will fork, nor for a command."""
     if "uwsgi" in sys.modules and sys.modules["uwsgi"].worker_id():
-        for one in at_work:
-            one.start()
+        for start in starts:
+            start()
 
 
 def _in_context(app: Flask, send: SendLate) -> SendLate:

@@ -1,17 +1,14 @@
 """``flask wechat doctor``: what is right, what is wrong, and what to do."""
 
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
 
 import click
 from flask import Flask
 from flask.cli import AppGroup, FlaskGroup, with_appcontext
 
 from app.callback.dispatch import Table
-from app.cli import in_shell
 from app.config import Settings
 from app.doctor import examine
 from app.doctor.finding import OK, WARNING, WRONG, Finding, Findings
@@ -24,7 +21,6 @@ _MARKS = {OK: "✓", WARNING: "!", WRONG: "✗"}
 _EXIT_STATUS = {OK: 0, WARNING: 1, WRONG: 2}
 _NAME_COLUMNS = 18
 Look = Callable[[str, Path], Findings]
-Arguments = ParamSpec("Arguments")
 
 
 def command(settings: Settings, table: Table) -> click.Command:
@@ -32,25 +28,13 @@ def command(settings: Settings, table: Table) -> click.Command:
     return _doctor(lambda url, nginx: examine(settings, table, url, nginx))
 
 
-def with_doctor(create: Callable[Arguments, Flask]) -> Callable[Arguments, Flask]:
-    """Let the shell have a doctor who says what is wrong, and no traceback, where ``create`` raises ConfigError."""
+def without_service(error: ConfigError) -> Flask:
+    """Return an app whose commands say why the service cannot start; the doctor says what to do.
 
-    @functools.wraps(create)
-    def created(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Flask:
-        try:
-            return create(*args, **kwargs)
-        except ConfigError as error:
-            if not in_shell():
-                raise
-            # Any other needs the service itself: flask run, flask db.
-            if not isinstance(click.get_current_context().command, FlaskGroup):
-                raise click.ClickException(str(error)) from error
-            return _without_service(error)
-
-    return created
-
-
-def _without_service(error: ConfigError) -> Flask:
+    Raises ClickException for a command that needs the service itself: ``flask run``, ``flask db``.
+    """
+    if not isinstance(click.get_current_context().command, FlaskGroup):
+        raise click.ClickException(str(error)) from error
     app = Flask(__name__, static_folder=None)
     app.cli, below = _Left(error), _Left(error, "wechat")
     below.add_command(_doctor(lambda url, nginx: explain(error)))
