@@ -3,9 +3,8 @@
 import io
 import logging
 import time
+from importlib import import_module
 from typing import Any, NamedTuple
-
-import segno
 
 from app.api.client import Client
 from app.errors import ApiError, StoreError
@@ -40,13 +39,17 @@ class QrCode(NamedTuple):
     def text(self) -> str:
         """Return the picture in characters, for a terminal."""
         picture = io.StringIO()
-        segno.make(self.url, error="m", micro=False).terminal(picture, compact=True)
+        self._code().terminal(picture, compact=True)
         return picture.getvalue()
 
     def _drawn(self, kind: str, scale: int) -> bytes:
         picture = io.BytesIO()
-        segno.make(self.url, error="m", micro=False).save(picture, kind=kind, scale=scale, border=4)
+        self._code().save(picture, kind=kind, scale=scale, border=4)
         return picture.getvalue()
+
+    def _code(self) -> Any:
+        # Loaded where a code is drawn: few workers ever draw one.
+        return import_module("segno").make(self.url, error="m", micro=False)
 
 
 def create(client: Client, appid: str, scene: int | str, expire_seconds: int | None = None) -> QrCode:
