@@ -1,5 +1,6 @@
 """wechatPlatform: a callback service for a WeChat Official Account."""
 
+import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,19 +13,23 @@ import log
 from app import cache, cli, config, place
 from app.api import open_api, send
 from app.callback import route
-from app.callback.dispatch import Table
-from app.callback.late import SendLate
-from app.callback.road import Beside, Road
+from app.callback.middleware import after, before, counted
+from app.callback.road import Road
 from app.cookies import sign_cookies
 from app.errors import ConfigError
 from app.health import add_health
 from app.jssdk import add_jssdk
 from app.oauth import add_login
+from app.once.answer import SendLate
+from app.once.held import most_held
+from app.once.machine import Bounds
+from app.room import Room
 from app.store import open_store
 from app.store.recorder import Recorder
+from app.table.dispatch import Table
 
-# The development server makes a thread for each request.
-_THREADS_ELSEWHERE = 1000
+# Less than the worker-reload-mercy of uwsgi_wechat.ini, which kills what is left.
+_STOP_SECONDS = 55.0
 # Each thread that waits for the interpreter's lock wakes this often. At Python's own 5 ms, the threads of a start under
 # load do little else: both cores for 10 to 18 s, and no answer meanwhile.
 _SWITCH_SECONDS = 0.05
@@ -53,16 +58,18 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     shared = cache.connect("memory://" if in_memory else settings.cache_url, settings.account)
     account = open_api(app, settings, shared)
     recorder = app.extensions["wechat_recorder"] = Recorder(app, settings.account)
+    around = [counted, after(recorder.note)]
     if settings.has_api:
-        beside = Beside(send_late or _in_context(app, send), account.budget.note, recorder.note, app.app_context)
-    else:
-        beside = Beside(send_late, None, recorder.note, app.app_context)
-    road = Road(settings, shared, table, _threads(), beside)
+        send_late = send_late or _in_context(app, send)
+        around.append(before(account.budget.note))
+    bounds = _bounds(settings.handlers_at_once)
+    road = Road(settings, shared, table, bounds, send_late=send_late, around=around, context=app.app_context)
     route.add_callback(app, settings.path, road)
     ready = add_health(app, shared, table)
     sign_cookies(app, settings)
     add_login(app, settings)
     add_jssdk(app, settings)
+    app.wsgi_app = Room(app.wsgi_app, max(bounds.inline // 2, 1))  # type: ignore[method-assign]
     starts: list[Callable[[], None]] = [road.start]
     # Sandbox and console take memory in each worker: loaded where they are wanted.
     if settings.sandbox:
@@ -70,7 +77,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     if settings.admin_password:
         console = import_module("app.console.site")
         starts.append(console.mount_console(app, settings, table, shared, road, ready).start)
-    _start_in_worker(starts)
+    _start_in_worker(starts, road)
     return app
 
 
@@ -80,11 +87,13 @@ def _add_commands(app: Flask, settings: config.Settings, table: Table) -> None:
     app.cli.add_command(import_module("app.cli.commands").wechat_commands(settings, table))
 
 
-def _start_in_worker(starts: list[Callable[[], None]]) -> None:
+def _start_in_worker(starts: list[Callable[[], None]], road: Road) -> None:
     """Start what has threads of its own: not in a master of uWSGI that will fork, nor for a command."""
-    if "uwsgi" in sys.modules and sys.modules["uwsgi"].worker_id():
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if uwsgi and uwsgi.worker_id():
         for start in starts:
             start()
+        uwsgi.atexit = lambda: road.stop(_STOP_SECONDS)
 
 
 def _in_context(app: Flask, send: SendLate) -> SendLate:
@@ -97,10 +106,12 @@ def _in_context(app: Flask, send: SendLate) -> SendLate:
     return send_late
 
 
-def _threads() -> int:
-    """Return how many threads take requests in this process."""
+def _bounds(handlers_at_once: int) -> Bounds:
+    """Return how much this process takes on; half of uWSGI's threads stay free to take deliveries."""
     uwsgi = sys.modules.get("uwsgi")
-    return int(uwsgi.opt.get("threads", 1)) if uwsgi else _THREADS_ELSEWHERE
+    inline = int(uwsgi.opt.get("threads", 1)) // 2 if uwsgi else handlers_at_once
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return Bounds(handlers_at_once, inline, most_held(files))
 
 
 def _table(module_name: str) -> Table:

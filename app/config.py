@@ -71,6 +71,7 @@ class Settings:
     pickup_word: str = _setting(_REPLY, _REPLY_EXPECTED, "1")
     deliveries: int = _setting(checks.whole_number(1, 10), "a whole number from 1 to 10", 3)
     max_skew_seconds: int = _setting(checks.whole_number(1, 86400), "a whole number from 1 to 86400", 300)
+    handlers_at_once: int = _setting(checks.whole_number(1, 100_000), "a whole number from 1 to 100000", 1000)
     session_seconds: int = _setting(checks.whole_number(1, 2592000), "a whole number from 1 to 2592000", 1800)
     cache_url: str = _setting(
         checks.pattern(_CACHE_URL),

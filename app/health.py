@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from app import metrics
 from app.cache import Cache
-from app.callback.dispatch import Table
 from app.errors import StoreError
 from app.near import is_near
 from app.store import transaction
+from app.table.dispatch import Table
 
 READY_SECONDS = 1.0
 logger = logging.getLogger("wechat.health")

@@ -117,9 +117,25 @@ DELIVERIES = Counter(
     registry=REGISTRY,
 )
 LATE_ANSWERS = Counter("wechat_late_answers", "Answers that came after the last delivery.", ("way",), registry=REGISTRY)
-IN_FLIGHT = Gauge("wechat_handlers_in_flight", "Handlers that run.", registry=REGISTRY, multiprocess_mode="livesum")
+IN_FLIGHT = Gauge(
+    "wechat_handlers_in_flight",
+    "Handlers that run: inline in the threads of requests, in threads beside, on the event loop.",
+    ("place",),
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
 MOST_IN_FLIGHT = Gauge(
-    "wechat_handlers_in_flight_bound", "Handlers that may run.", registry=REGISTRY, multiprocess_mode="livesum"
+    "wechat_handlers_in_flight_bound",
+    "Handlers that may run; those inline count among those in threads.",
+    ("place",),
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+HELD = Gauge(
+    "wechat_held_deliveries",
+    "Deliveries that wait for their message's answer.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
 )
 REFUSED = Counter("wechat_refused_requests", "Requests that were refused.", ("reason",), registry=REGISTRY)
 TOKEN_FETCHES = Counter(
@@ -137,6 +153,7 @@ CACHE_ERRORS = Counter("wechat_cache_errors", "Times that the cache failed.", ("
 
 # There from the start, so that the first of its kind is seen as one more.
 _AT_ZERO = {
+    HANDLER_SECONDS: (("'*'", "replied"),),  # its file is opened with its first, while files are to be had
     LATE_ANSWERS: (("customer_service",), ("next_message",), ("none",)),
     REFUSED: tuple(
         (reason,) for reason in ("signature", "stale", "replayed", "plaintext", "ciphertext", "message", "too large")
@@ -180,9 +197,13 @@ def exposition() -> bytes:
     return generate_latest(_registry())
 
 
-def samples() -> Iterator[Sample]:
-    """Yield the figures that ``exposition`` writes."""
-    for metric in _registry().collect():
+def samples(folder: Path | None = None) -> Iterator[Sample]:
+    """Yield the figures that ``exposition`` writes, or those of another uWSGI, whose workers' files are in ``folder``.
+
+    Raises OSError or ValueError where these cannot be read.
+    """
+    registry = _registry() if folder is None else _registry_of(folder)
+    for metric in registry.collect():
         yield from ((sample.name, sample.labels, sample.value) for sample in metric.samples)
 
 
@@ -194,8 +215,12 @@ def folder() -> Path | None:
 def _registry() -> CollectorRegistry:
     if _IS_ALONE:
         return REGISTRY
+    return _registry_of(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+
+
+def _registry_of(folder: Path) -> CollectorRegistry:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return registry
 
 

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from app import create_app
-from app.callback.delivery import ANSWER_SECONDS
+from app.once.answer import ANSWER_SECONDS
 from app.sandbox.messages import text_message
 from app.sandbox.phone import Phone
 from tests.servers import TOKEN

@@ -33,7 +33,13 @@ LONG = (
     "soak",
     "store",
 )
-LONG_FILES = ("test_processes.py", "test_cache_failing.py", "test_cache_refusing.py", "test_uwsgi.py")
+LONG_FILES = (
+    "test_held_connections.py",
+    "test_processes.py",
+    "test_cache_failing.py",
+    "test_cache_refusing.py",
+    "test_uwsgi.py",
+)
 # What takes a whole core or a machine of its own: `make test` runs one of these at a time, beside the rest.
 ALONE = ("bench", "deploy", "load", "machines", "soak")
 ALONE_FILES = ("test_neighbours.py", "test_slow.py")

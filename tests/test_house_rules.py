@@ -10,8 +10,8 @@ import click
 import pytest
 
 from app import config
-from app.callback.dispatch import Table
 from app.cli.commands import wechat_commands
+from app.table.dispatch import Table
 from tests.browser.screenshots import LOOKS
 from tests.servers import ROOT
 
@@ -22,17 +22,20 @@ ORDER = {
     "metrics": 0,
     "near": 0,
     "place": 0,
+    "room": 0,
     "pages": 1,
     "config": 1,
     "backends": 1,
     "cache": 2,
     "cookies": 2,
     "store": 2,
-    "callback": 3,
-    "api": 3,
-    "handlers": 4,
-    "sandbox": 4,
-    "doctor": 4,
+    "once": 3,
+    "table": 4,
+    "callback": 5,
+    "api": 5,
+    "handlers": 6,
+    "sandbox": 6,
+    "doctor": 6,
 }
 DOORS = {"cli", "oauth", "jssdk", "health", "console"}
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
@@ -76,7 +79,19 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_the_callback_imports_neither_handlers_nor_api() -> None:
     rooms = set().union(*(imported_rooms(path) for path in (ROOT / "app" / "callback").glob("*.py")))
-    assert rooms <= {"errors", "config", "metrics", "cache", "callback"}
+    assert rooms <= {"errors", "config", "metrics", "cache", "once", "table", "callback"}
+
+
+def test_one_answer_per_message_knows_neither_xml_nor_flask() -> None:
+    paths = list((ROOT / "app" / "once").glob("*.py"))
+    assert set().union(*map(imported_rooms, paths)) <= {"errors", "config", "metrics", "cache", "once"}
+    imported = re.compile(r"^(?:from|import) (?:flask|werkzeug|wechatpy|xml)\b", re.MULTILINE)
+    assert [path.name for path in paths if imported.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_road_is_read_in_an_evening() -> None:
+    lines = [path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "app" / "callback").glob("*.py")]
+    assert sum(lines) < 1200
 
 
 def test_errors_import_nothing() -> None:

@@ -112,16 +112,25 @@ def test_a_captured_signature_is_counted_as_replayed(account: Open, change: Chan
 def test_handlers_in_flight_are_seen_while_they_run(account: Open) -> None:
     seen = []
 
+    def places() -> dict[str, float]:
+        now = figures(metrics.exposition().decode())
+        return {place: now["wechat_handlers_in_flight", place] for place in ("inline", "thread", "loop")}
+
     def look(message: Any) -> str:
-        seen.append(figures(metrics.exposition().decode())[("wechat_handlers_in_flight",)])
+        seen.append(places())
         return "hi"
 
-    opened = account({"text": look})
-    before = figures(metrics.exposition().decode())[("wechat_handlers_in_flight",)]
+    async def look_on_the_loop(message: Any) -> str:
+        return look(message)
+
+    nowhere = {"inline": 0, "thread": 0, "loop": 0}
+    opened = account({("text", "async"): look_on_the_loop, "text": look})
     opened.say("hi")
-    after = figures(metrics.exposition().decode())
-    assert (before, seen, after[("wechat_handlers_in_flight",)]) == (0, [1], 0)
-    assert after[("wechat_handlers_in_flight_bound",)] == 500
+    opened.say("async")
+    assert seen == [nowhere | {"inline": 1}, nowhere | {"loop": 1}]
+    assert places() == nowhere
+    bounds = figures(metrics.exposition().decode())
+    assert [bounds["wechat_handlers_in_flight_bound", place] for place in nowhere] == [1000, 1000, 10_000]
 
 
 def test_calls_of_the_api_and_tokens_are_counted(

@@ -1,6 +1,7 @@
 """Step 3: from the XML's fields to the message that a handler gets."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from wechatpy.events import EVENT_TYPES, BaseEvent
@@ -9,8 +10,11 @@ from wechatpy.messages import MESSAGE_TYPES, UnknownMessage
 from app.callback.session import Session
 from app.callback.xml import Fields
 from app.errors import BadMessage
+from app.once.answer import ANSWER_SECONDS
+from app.table.rows import Row
 
 _QR_PREFIX = "qrscene_"
+_IDENTITY = ("FromUserName", "CreateTime", "MsgType", "Event", "EventKey")
 _LEAVING = ("unsubscribe", "user_authorization_revoke", "user_authorization_cancellation")
 
 
@@ -28,10 +32,44 @@ class FanMessage:
     event_key: str | None = None
     scene: Any = None
     match: Any = None
+    row: Row | None = None
+    arrived = 0.0
+    is_pickup = False
     _session: Session | None = None
-    _row: Any = None
-    _ran_seconds = 0.0
-    _answer_by = 0.0
+
+    def begin(self, row: Row, session: Session, arrived: float, pickup_word: str) -> None:
+        """Begin its way: the row of HANDLERS that takes it, the fan's session, and when it came (monotonic)."""
+        self.row, self._session, self.arrived = row, session, arrived
+        self.is_pickup = self.text == pickup_word
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What all deliveries of this message, and no other message, have in common."""
+        # https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html
+        # MsgId is not unique across fans, and different events of one second happen: hence the other fields.
+        fields = self.fields
+        if msg_id := fields.get("MsgId"):
+            return self.openid, str(msg_id)
+        # Those of WeChat's push service about a fan, such as a revocation, name the fan in OpenID.
+        names = (*_IDENTITY, "OpenID") if "OpenID" in fields else _IDENTITY
+        return tuple(str(fields.get(name)) for name in names)
+
+    @property
+    def asked(self) -> int:
+        """When the fan sent it, in seconds since 1970; 0 where it does not say."""
+        asked = str(self.fields.get("CreateTime"))
+        return int(asked) if asked.isdecimal() else 0
+
+    @property
+    def text(self) -> str | None:
+        """The words of a text, without outer space; None for anything else."""
+        content = self.fields.get("Content") if self.msg_type == "text" else None
+        return content.strip() if isinstance(content, str) else None
+
+    @property
+    def label(self) -> str:
+        """What the log calls it."""
+        return str(self.fields.get("MsgId") or f"{self.event} of {self.fields.get('CreateTime')}")
 
     @property
     def leaving(self) -> set[str]:
@@ -42,7 +80,7 @@ class FanMessage:
     @property
     def deadline(self) -> float:
         """How many seconds are left until this delivery must be answered; 0.0 when they are over."""
-        return max(self._answer_by - time.monotonic(), 0.0)
+        return max(self.arrived + ANSWER_SECONDS - time.monotonic(), 0.0)
 
     @property
     def session(self) -> dict[str, Any]:
@@ -50,6 +88,11 @@ class FanMessage:
         if self._session is None:
             raise RuntimeError("message.session is there while a handler runs, not before")
         return self._session.data
+
+    def save_session(self, has_left: Callable[[], bool]) -> None:
+        """Keep the session where the handler changed it, unless the fan has left."""
+        if self._session is not None:
+            self._session.save(has_left)
 
 
 def _with_fan(wechatpy_class: type) -> type:

@@ -1,8 +1,6 @@
 """The door: one Flask route, and the one place where an error becomes an HTTP status."""
 
 import logging
-import select
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from operator import methodcaller
@@ -14,9 +12,9 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
 
 from app import metrics
-from app.callback.delivery import DELIVERY_SECONDS
 from app.callback.road import Road
 from app.errors import BadCallback, BadCiphertext, BadMessage, BadSignature, BodyTooLarge
+from app.once.caller import no_response
 
 BODY_LIMIT_BYTES = 64 * 1024
 _STATUS = {BadSignature: 403, BadCiphertext: 403, BadMessage: 400, BodyTooLarge: 413}
@@ -41,6 +39,13 @@ class _Plain(Response):
         return (self._body,)
 
 
+class _NoResponse(Response):
+    """No response, where the connection is held or has ended."""
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        return no_response(environ, start_response)
+
+
 def add_callback(app: Flask, path: str, road: Road) -> None:
     """Put the callback on ``app`` at ``path``: GET for the configuration page's check, POST for messages."""
 
@@ -49,8 +54,8 @@ def add_callback(app: Flask, path: str, road: Road) -> None:
         query = _query(environ.get("QUERY_STRING", ""))
         method = environ["REQUEST_METHOD"]
         if method == "POST":
-            xml = road.receive(query, _body(environ), _waited_seconds(environ, query))
-            return _Plain(xml.encode(), "application/xml; charset=utf-8") if xml else _Plain(b"success")
+            reply = road.receive(query, _body(environ), environ, _waited_seconds(environ))
+            return _NoResponse() if reply is None else _Plain(*reply)
         if method != "GET":  # HEAD, which Flask adds to GET
             raise MethodNotAllowed(_METHODS)
         echo = _Plain(road.verify(query).encode("latin-1"))
@@ -98,24 +103,10 @@ def _body_of_unknown_length() -> bytes:
         raise BodyTooLarge(f"a body of more than {BODY_LIMIT_BYTES} bytes") from error
 
 
-def _waited_seconds(environ: Mapping[str, Any], query: Mapping[str, str]) -> float:
-    """Return how long this request stood in a queue before uWSGI took it; what cannot be known is 0."""
-    if received := environ.get("RECEIVED_AT"):  # nginx/wechat.conf sets it, no client can
-        return max(time.time() - float(received), 0.0)
-    # Without nginx, only one question helps: has WeChat hung up? Not asked for what was signed just now.
-    signed = query.get("timestamp", "")
-    if len(signed) == 10 and signed.isdecimal() and time.time() - int(signed) < DELIVERY_SECONDS - 1:
-        return 0.0
-    return DELIVERY_SECONDS if _has_hung_up() else 0.0
-
-
-def _has_hung_up() -> bool:
-    uwsgi = sys.modules.get("uwsgi")
-    if uwsgi is None:
-        return False
-    poll = select.poll()
-    poll.register(uwsgi.connection_fd(), select.POLLRDHUP)
-    return bool(poll.poll(0))
+def _waited_seconds(environ: Mapping[str, Any]) -> float:
+    """Return how long this request stood in a queue before uWSGI took it; without nginx that is not known, and 0."""
+    received = environ.get("RECEIVED_AT")  # nginx/params sets it, no client can
+    return max(time.time() - float(received), 0.0) if received else 0.0
 
 
 def _refuse(error: BadCallback, refusals: "_Refusals") -> Any:

@@ -2,9 +2,9 @@
 
 import click
 
-from app.callback.dispatch import Table
 from app.cli import doctor, fan, ips, menu, message, password, qrcode, sandbox
 from app.config import SANDBOX_API_PATH, Settings
+from app.table.dispatch import Table
 
 _OF_THE_API = ("menu", "qrcode", "message", "ips")
 

@@ -8,13 +8,13 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, FlaskGroup, with_appcontext
 
-from app.callback.dispatch import Table
 from app.config import Settings
 from app.doctor import examine
 from app.doctor.finding import OK, WARNING, WRONG, Finding, Findings
 from app.doctor.nginx import NGINX_FILE
 from app.doctor.settings import explain
 from app.errors import ConfigError
+from app.table.dispatch import Table
 
 _MARKS = {OK: "✓", WARNING: "!", WRONG: "✗"}
 # As the plug-ins of Nagios, Icinga and the like.

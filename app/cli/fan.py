@@ -1,16 +1,13 @@
 """A fan in the shell, and the handler table."""
 
-import inspect
 import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from app.callback import xml
-from app.callback.dispatch import Table, as_python, handler_name
 from app.callback.parse import parse
 from app.callback.seal import Seal
 from app.config import Settings
@@ -20,6 +17,8 @@ from app.sandbox.login import OPENID
 from app.sandbox.messages import event_message, renewed, text_message
 from app.sandbox.phone import Phone
 from app.sandbox.wechat import WeChat
+from app.table.dispatch import Table
+from app.table.rows import Function, Row
 
 Command = Callable[..., None]
 
@@ -105,7 +104,7 @@ def _deliver(settings: Settings, message: str, url: str, mode: str) -> None:
 
 
 def _print_table(table: Table) -> None:
-    lines = [(as_python(row), _place(handler)) for row, handler in table.rows.items()]
+    lines = [(row.text, _place(row)) for row in table.rows]
     lines += [("MIDDLEWARE", _place(function)) for function in table.middleware]
     width = max((_columns(row) for row, _ in lines), default=0)
     for row, place in lines:
@@ -116,7 +115,5 @@ def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _place(function: Any) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    where = f"{getattr(function, '__module__', '')}:{code.co_firstlineno}" if code else type(function).__module__
-    return f"{handler_name(function)}  ({where})"
+def _place(function: Row | Function) -> str:
+    return f"{function.name}  ({function.file}:{function.line})" if function.file else function.name

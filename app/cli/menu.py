@@ -14,11 +14,11 @@ from app import place
 from app.api import get_api, menu
 from app.api.menu_form import normalised
 from app.api.menu_rules import check
-from app.callback.dispatch import Table
 from app.cli import plain_errors
 from app.errors import BadMenu
 from app.store.menus import revisions
 from app.store.models import MenuRevision
+from app.table.dispatch import Table
 
 _FILE = click.argument("file", default="menu.json", type=click.Path(path_type=Path))
 _AUTHOR = click.option("--author", default=lambda: _author(), show_default="the user", help="Who pushes.")

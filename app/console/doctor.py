@@ -2,9 +2,9 @@
 
 from flask import Blueprint, render_template
 
-from app.callback.dispatch import Table
 from app.config import Settings
 from app.doctor import examine
+from app.table.dispatch import Table
 
 
 def add_doctor(site: Blueprint, settings: Settings, table: Table) -> None:

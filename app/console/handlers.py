@@ -6,20 +6,18 @@ from typing import NamedTuple
 from flask import Blueprint, render_template
 
 from app import metrics
-from app.callback.dispatch import Table, as_python, handler_name, handler_place
-from app.callback.known import MESSAGE_TYPES
+from app.table.dispatch import Table
+from app.table.known import MESSAGE_TYPES
+from app.table.rows import Row
 
 
-class Row(NamedTuple):
-    """A row of HANDLERS: its key, its function and where that is, and what came of its runs.
+class Shown(NamedTuple):
+    """A row, and what came of its runs in ``seconds``.
 
     ``outcomes`` is None where several rows are counted together: too many of them, or keys that begin alike.
     """
 
-    key: str
-    name: str
-    file: str
-    line: int
+    row: Row
     outcomes: Counter[str] | None
     seconds: float
 
@@ -35,12 +33,11 @@ def add_handlers(site: Blueprint, table: Table) -> None:
     @site.get("/handlers")
     def handlers() -> str:
         samples = list(metrics.samples())
-        middleware = [(handler_name(one), *handler_place(one)) for one in table.middleware]
-        shown = {"rows": _rows(table, samples), "middleware": middleware, "untaken": _untaken(samples)}
+        shown = {"rows": _rows(table, samples), "middleware": table.middleware, "untaken": _untaken(samples)}
         return render_template("console/handlers.html", **shown)
 
 
-def _rows(table: Table, samples: list[metrics.Sample]) -> list[Row]:
+def _rows(table: Table, samples: list[metrics.Sample]) -> list[Shown]:
     outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
     seconds: defaultdict[str, float] = defaultdict(float)
     for name, labels, value in samples:
@@ -48,13 +45,12 @@ def _rows(table: Table, samples: list[metrics.Sample]) -> list[Row]:
             outcomes[labels["row"]][labels["outcome"]] += int(value)
         elif name == "wechat_handler_seconds_sum":
             seconds[labels["row"]] += value
-    counted_as = {key: metrics.row_label(as_python(key)) for key in table.rows}
-    rows_of = Counter(counted_as.values())
-    found = []
-    for key, handler in table.rows.items():
-        label, about = counted_as[key], (handler_name(handler), *handler_place(handler))
-        found.append(Row(as_python(key), *about, outcomes[label] if rows_of[label] == 1 else None, seconds[label]))
-    return found
+    labels_of = [metrics.row_label(row.text) for row in table.rows]
+    rows_of = Counter(labels_of)
+    return [
+        Shown(row, outcomes[label] if rows_of[label] == 1 else None, seconds[label])
+        for row, label in zip(table.rows, labels_of, strict=True)
+    ]
 
 
 def _untaken(samples: list[metrics.Sample]) -> list[tuple[str, str, int]]:

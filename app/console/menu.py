@@ -10,7 +10,6 @@ from flask import Blueprint, Response, g, redirect, request, url_for
 from app.api import get_api, menu
 from app.api.menu_form import normalised
 from app.api.menu_rules import check
-from app.callback.dispatch import Table
 from app.console.access import audit
 from app.console.menu_draft import read, wanted
 from app.console.menu_operations import operate
@@ -19,6 +18,7 @@ from app.errors import ApiError, BadMenu, ConfigError, StoreError
 from app.pages import say
 from app.store.menus import current_revision, find_revision, revisions, unfinished_push
 from app.store.models import MenuRevision
+from app.table.dispatch import Table
 
 
 def add_menu(site: Blueprint, table: Table) -> None:

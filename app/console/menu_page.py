@@ -8,10 +8,10 @@ from typing import Any
 from flask import Response, render_template
 
 from app.api.menu_rules import TYPES
-from app.callback.dispatch import Table
 from app.console import menu_draft, menu_words
 from app.console.menu_draft import Draft
 from app.console.menu_operations import possible
+from app.table.dispatch import Table
 
 _TOOLS = {
     **{name: getattr(menu_draft, name) for name in ("FIELDS", "inputs_of", "name_of", "places", "rest_of", "subs_of")},

@@ -85,9 +85,14 @@ def _seen(history: History, span: str, ready: Ready, errors: LastErrors) -> dict
     }
 
 
-def _in_flight() -> dict[str, int]:
-    seen = {name: int(value) for name, _, value in metrics.samples()}
-    return {"in_flight": seen["wechat_handlers_in_flight"], "bound": seen["wechat_handlers_in_flight_bound"]}
+def _in_flight() -> dict[str, Any]:
+    seen = {(name, labels.get("place", "")): int(value) for name, labels, value in metrics.samples()}
+    places = ("inline", "thread", "loop")
+    return {
+        "in_flight": {place: seen["wechat_handlers_in_flight", place] for place in places},
+        "bound": {place: seen["wechat_handlers_in_flight_bound", place] for place in places},
+        "held": seen["wechat_held_deliveries", ""],
+    }
 
 
 def _token(api: Api) -> Any:

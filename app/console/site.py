@@ -5,7 +5,6 @@ from typing import Any
 from flask import Flask, g, render_template, request, url_for
 
 from app.cache import Cache
-from app.callback.dispatch import Table
 from app.callback.road import Road
 from app.config import Settings
 from app.console.access import guard
@@ -19,6 +18,7 @@ from app.console.messages import add_messages
 from app.console.overview import Ready, add_overview
 from app.errors import StoreError
 from app.pages import pages, say
+from app.table.dispatch import Table
 
 _SECTIONS = (
     (".overview", "概览", "Overview"),

@@ -4,7 +4,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app import place
-from app.callback.dispatch import Table
 from app.config import Settings
 from app.doctor.account import check_account
 from app.doctor.cache import check_cache
@@ -14,6 +13,7 @@ from app.doctor.nginx import NGINX_FILE, Site, check_nginx, read_site
 from app.doctor.reach import check_clock, check_reach
 from app.doctor.settings import check_settings, check_table
 from app.doctor.uwsgi import check_uwsgi, run_folder
+from app.table.dispatch import Table
 
 
 def examine(settings: Settings, table: Table, url: str = "", nginx: Path = NGINX_FILE) -> Findings:
@@ -35,7 +35,7 @@ def examine(settings: Settings, table: Table, url: str = "", nginx: Path = NGINX
         )
     if site and (site.locations or not settings.sandbox):
         yield from check_nginx(site, nginx, path)
-    yield from check_uwsgi(run_folder(site), site)
+    yield from check_uwsgi(run_folder(site), site, settings.handlers_at_once)
     machines = site.machines if site else 1
     yield from check_cache(settings, machines)
     yield from check_database(settings, machines)

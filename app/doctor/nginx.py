@@ -77,6 +77,12 @@ class Site(NamedTuple):
         return self.connections_a_worker * (len(os.sched_getaffinity(0)) if workers == "auto" else int(workers))
 
     @property
+    def most_at_once(self) -> int:
+        """How many requests at once nginx passes on of an account, 0 where it has no limit_conn."""
+        found = [one.get("limit_conn", "").split()[-1:] for one in self.locations]
+        return min((int(number) for [number] in filter(None, found)), default=0)
+
+    @property
     def allowed(self) -> list[Network] | None:
         """Who may call the callback; None where everybody may."""
         for rules in (one.rules for one in self.locations):

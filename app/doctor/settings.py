@@ -5,12 +5,12 @@ import secrets
 
 from app import place
 from app.api.menu_rules import check as check_menu_rules
-from app.callback.dispatch import Table
 from app.callback.seal import Seal
 from app.config import Settings
 from app.doctor.finding import Finding, Findings, ok, warning, wrong
 from app.errors import BadCiphertext, ConfigError, StoreError
 from app.store.menus import current_revision
+from app.table.dispatch import Table
 
 # A token can be guessed at leisure by whoever sees one signed request: 16 letters and digits are beyond that.
 _GOOD_TOKEN_CHARACTERS = 16
@@ -44,7 +44,7 @@ def check_settings(settings: Settings) -> Findings:
 def check_table(settings: Settings, table: Table) -> Findings:
     """Yield which messages and clicks nobody answers. Asks the database for the menu that was pushed last."""
     yield ok("handlers", f"{len(table.rows)} rows in {settings.handlers}")
-    if "*" not in table.rows:
+    if not table.takes_anything():
         found = 'no row "*": a message that no other row takes is answered with silence'
         yield warning("handlers", found, 'add a row "*" to HANDLERS, if silence is not what is meant')
     try:

@@ -1,35 +1,23 @@
 """uWSGI: is it there, who can reach its socket, and do its limits fit?"""
 
 import grp
-import json
 import os
 import pwd
 import re
-import socket
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISSOCK
-from typing import Any, NamedTuple
+from typing import Any
 
 from app import place
 from app.doctor.finding import Finding, Findings, ok, warning, wrong
+from app.doctor.limits import check_limits
 from app.doctor.nginx import Site
+from app.doctor.running import Running, ask, in_hand
 
 INI_FILE = Path(__file__).parents[2] / "uwsgi_wechat.ini"
 ACCOUNT_FILES = Path("/etc/wechat")
 """Where the installer keeps each account's own size, which wins: shop.ini."""
-_TIMEOUT_SECONDS = 3.0
-# Besides a thread's own and its connection's: modules, the log, the database, Redis.
-_FILES_BESIDE = 200
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-class Running(NamedTuple):
-    """What a uWSGI that runs says of itself, and how many threads take requests in all and in one process."""
-
-    said: dict[str, Any]
-    threads: int
-    threads_a_process: int
 
 
 def run_folder(site: Site | None) -> Path:
@@ -41,17 +29,24 @@ def run_folder(site: Site | None) -> Path:
     return Path(os.environ.get("RUNTIME_DIRECTORY") or INI_FILE.parent / "run")
 
 
-def check_uwsgi(folder: Path, site: Site | None, ini: Path = INI_FILE, accounts: Path = ACCOUNT_FILES) -> Findings:
+def check_uwsgi(
+    folder: Path,
+    site: Site | None,
+    handlers_at_once: int,
+    *,
+    ini: Path = INI_FILE,
+    accounts: Path = ACCOUNT_FILES,
+) -> Findings:
     """Yield how the uWSGI is whose socket and figures are in ``folder``."""
     yield from _check_ini(ini, accounts / f"{folder.name}.ini")
     stats = folder / "stats.sock"
     try:
-        running = _running(stats)
+        running = ask(stats)
     except (OSError, ValueError, KeyError) as error:
         yield _silent(stats, error)
         return
-    yield from _check_running(running)
-    yield from _check_limits(running, site)
+    yield from _check_running(running, in_hand(folder / "metrics"))
+    yield from check_limits(running, site, handlers_at_once)
     yield from _check_socket([one["name"] for one in running.said["sockets"]], site)
 
 
@@ -79,15 +74,6 @@ def _check_ini(ini: Path, of_account: Path) -> Findings:
     yield from problems or [ok("uwsgi.ini", f"no harakiri, a chain reload, listen = {listen} of {most}")]
 
 
-def _running(stats: Path) -> Running:
-    with socket.socket(socket.AF_UNIX) as asked, asked.makefile("rb") as answer:
-        asked.settimeout(_TIMEOUT_SECONDS)
-        asked.connect(str(stats))
-        said: dict[str, Any] = json.load(answer)
-    threads = [_tasks(worker["pid"]) for worker in said["workers"] if worker["pid"]]
-    return Running(said, sum(threads), max(threads, default=0))
-
-
 def _silent(stats: Path, error: Exception) -> Finding:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError) and place.installed_account():
         return wrong("uWSGI", f"it does not run: {stats} is not answered", place.status())
@@ -95,13 +81,7 @@ def _silent(stats: Path, error: Exception) -> Finding:
     return warning("uWSGI", found, f"start it: {place.status()}; else ask again as root")
 
 
-def _tasks(pid: int) -> int:
-    with suppress(OSError):
-        return len(os.listdir(f"/proc/{pid}/task"))
-    return 0
-
-
-def _check_running(running: Running) -> Findings:
+def _check_running(running: Running, now: str) -> Findings:
     said = running.said
     workers = [worker for worker in said["workers"] if worker["status"] != "cheap" and worker["pid"]]
     without = [str(worker["id"]) for worker in workers if not worker["apps"]]
@@ -109,50 +89,18 @@ def _check_running(running: Running) -> Findings:
         found = f"uWSGI {said['version']} runs without the application in worker {', '.join(without) or '1'}"
         yield wrong("uWSGI", found, f"its log says why; {place.command('wechat handlers')} shows it, too")
     else:
-        yield ok("uWSGI", f"{said['version']}, {len(workers)} processes, {running.threads} threads")
+        found = f"{said['version']}, {len(workers)} processes, {running.threads} threads"
+        yield ok("uWSGI", f"{found}; {now}" if now else found)
     if said["listen_queue"] or said["listen_queue_errors"]:
         found = f"{said['listen_queue']} requests wait for a thread, {said['listen_queue_errors']} found no room"
-        yield warning("uWSGI queue", found, "more threads, or faster handlers")
+        todo = "more processes; handlers that compute for less time"
+        yield warning("uWSGI queue", found, todo)
     for cache in said.get("caches", []):
         if cache["full"]:
             found = f"the cache {cache['name']} was full {cache['full']} times: messages may have been handled twice"
             yield warning("uWSGI cache", found, "a larger cache2 of another name (docs/deploy.md), or Redis")
         else:
             yield ok("uWSGI cache", f"{cache['name']}: {cache['items']} of {cache['max_items']} items")
-
-
-def _check_limits(running: Running, site: Site | None) -> Findings:
-    pid = next((worker["pid"] for worker in running.said["workers"] if worker["pid"]), running.said["pid"])
-    files, needed = _open_files(pid), 2 * running.threads_a_process + _FILES_BESIDE
-    if files and files < needed:
-        found = f"a process may open {files} files, and {running.threads_a_process} threads want {needed}"
-        option = place.unit_option(f"LimitNOFILE={needed}")
-        yield warning("uWSGI limits", found, f"{option}, and max-fd in {place.size_file()}; then {place.restart()}")
-    tasks = _most_tasks(pid)
-    if tasks and tasks < 2 * running.threads:
-        found = f"the unit may have {tasks} threads, and {running.threads} are there before any handler makes one"
-        yield warning("uWSGI limits", found, f"{place.unit_option('TasksMax=infinity')}; then {place.restart()}")
-    if site and site.locations and site.connections < 2 * running.threads:
-        found = f"nginx takes {site.connections} connections; {running.threads} conversations take two each"
-        todo = "worker_connections 40960 and worker_rlimit_nofile 65536, as in nginx/nginx.conf"
-        yield warning("nginx connections", found, todo)
-    elif site and site.locations:
-        yield ok("nginx connections", f"{site.connections} for {running.threads} conversations of two each")
-
-
-def _open_files(pid: int) -> int:
-    with suppress(OSError):
-        found = re.search(r"Max open files +(\d+)", Path(f"/proc/{pid}/limits").read_text())
-        return int(found[1]) if found else 0
-    return 0
-
-
-def _most_tasks(pid: int) -> int:
-    """Return how many threads the unit may have, 0 where that is not limited or not known."""
-    with suppress(OSError, ValueError):
-        found = re.search(r"^0::(/.*)$", Path(f"/proc/{pid}/cgroup").read_text(), re.MULTILINE)
-        return int((_CGROUP / found[1].lstrip("/") / "pids.max").read_text()) if found else 0
-    return 0
 
 
 def _check_socket(names: list[str], site: Site | None) -> Findings:

@@ -9,13 +9,13 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, redirect, render_template_string, request
 
-from app.callback.dispatch import Table
 from app.config import SANDBOX_API_PATH, Settings
 from app.near import is_near
 from app.sandbox.endpoints import ENDPOINTS, WITHOUT_TOKEN
 from app.sandbox.login import OPENID, check_page, return_address
 from app.sandbox.site import phone_site
 from app.sandbox.wechat import Call, Refusal, WeChat
+from app.table.dispatch import Table
 
 STATE_FILE = Path("instance/sandbox.db")
 _SECRET_NAMES = ("access_token", "secret")

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Flask
 
-from app.callback.delivery import DELIVERY_SECONDS
 from app.callback.seal import Seal
 from app.callback.xml import read
+from app.once.answer import DELIVERY_SECONDS
 from app.sandbox.messages import renewed
 from app.sandbox.phone import FAILURE_NOTICE, Outcome, Phone
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, session, url_for
 
-from app.callback.dispatch import Table
 from app.callback.parse import parse
 from app.callback.xml import read
 from app.config import Settings
@@ -19,6 +18,7 @@ from app.sandbox.materials import material_message
 from app.sandbox.messages import renewed
 from app.sandbox.trace import find_trace, keep_lines
 from app.sandbox.wechat import WeChat
+from app.table.dispatch import Table
 
 _MOST_FANS = 4
 _API_CUT_CALLS = 3

@@ -6,21 +6,13 @@ from flask import has_request_context, request
 
 import log
 from app.callback import xml
-from app.callback.dispatch import Table, as_python, handler_name, handler_place
 from app.callback.parse import parse
 from app.sandbox.courier import MESSAGE_HEADER
 from app.sandbox.state import State
+from app.table.dispatch import Table
+from app.table.rows import Row
 
 _MOST_CHARACTERS = 8000
-
-
-class Row(NamedTuple):
-    """The row of the handler table that takes a message: its key as Python, and where the handler is."""
-
-    key: str
-    handler: str
-    file: str
-    line: int
 
 
 class Trace(NamedTuple):
@@ -61,7 +53,5 @@ def keep_lines(state: State) -> None:
 
 
 def _row(table: Table, message_xml: str) -> Row | None:
-    key, handler = table.find_row(parse(xml.read(message_xml.encode())))
-    if handler is None:
-        return None
-    return Row(as_python(key), handler_name(handler), *handler_place(handler))
+    row = table.find(parse(xml.read(message_xml.encode())))
+    return None if row.handler is None else row

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from app.sandbox.phone import Phone
 from tests.faults.service import Service
-from tests.load.site import family, threads_of
+from tests.load.site import family
 from tests.servers import ROOT, Server, environment, free_port, listens, program, substituted, uwsgi, wait_for
 
 OPENID = "oFanOfTwoAccounts00000000000"
@@ -62,7 +62,6 @@ class Machine:
         self,
         name: str,
         *,
-        threads: int = 40,
         processes: int = 1,
         prefix: tuple[str, ...] = (),
         empty_database: bytes = b"",
@@ -79,7 +78,7 @@ class Machine:
         (folder / ".env").write_text("".join(f"{key}={value}\n" for key, value in (given | settings).items()))
         env = environment(LOAD_RUNS=str(folder / "runs"))
         del env["WECHAT_TOKEN"]
-        changes = {"threads = 1500": f"threads = {threads}", "processes = 2": f"processes = {processes}"}
+        changes = {"processes = 2": f"processes = {processes}"}
         with ExitStack() as stack:
             running = uwsgi(
                 folder,
@@ -89,8 +88,6 @@ class Machine:
                 replacements=changes | dict(replacements or {}),
             )
             service = Service(f"http://127.0.0.1:{self.port}/wechat/{name}", stack.enter_context(running), folder)
-            # While uWSGI starts its threads, the first messages are slow.
-            wait_for(lambda: sum(map(threads_of, family(service.uwsgi.process.pid))) >= threads * processes, 60)
             account = self._accounts[name] = Account(name, token, service, stack.pop_all())
         return account
 

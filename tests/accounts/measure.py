@@ -61,7 +61,6 @@ def watch(
     seconds: float,
     empty_database: bytes,
     *,
-    threads: int = 1500,
     processes: int = 2,
     flood_per_second: int = 300,
 ) -> Row:
@@ -75,7 +74,7 @@ def watch(
         own: dict[str, dict[str, Any]] = {name: {"prefix": disk} for name in NAMES}
         if trouble.database_is_silent:
             own["shop"]["WECHAT_DATABASE_URL"] = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/wechat"
-        size = {"threads": threads, "processes": processes, "empty_database": empty_database}
+        size = {"processes": processes, "empty_database": empty_database}
         shop, club = machine.add(*NAMES, own=own, WECHAT_HANDLERS="tests.accounts.handlers", **size)
         try:
             with trouble.happen(shop, flood_per_second):

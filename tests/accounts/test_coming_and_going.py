@@ -18,7 +18,7 @@ CROWD = ("quick", "slow 1", "quick", "slow 2.5")
 
 @pytest.fixture
 def shop(machine: Machine) -> Account:
-    return machine.add("shop", threads=200)[0]
+    return machine.add("shop")[0]
 
 
 @contextmanager

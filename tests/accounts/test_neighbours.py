@@ -15,7 +15,7 @@ FEW_CONNECTIONS = {"worker_processes auto": "worker_processes 1", "worker_connec
 
 @pytest.mark.parametrize("trouble", TROUBLES[1:], ids=lambda trouble: trouble.happen.__name__)
 def test_the_neighbours_fans_are_answered_at_the_first_delivery(trouble: Trouble, empty_database: bytes) -> None:
-    row = watch(trouble, 2, empty_database, threads=40, processes=1, flood_per_second=100)
+    row = watch(trouble, 2, empty_database, processes=1, flood_per_second=100)
     assert (row.wrong, row.again) == ([], 0)
     assert row.messages >= 80
 
@@ -23,7 +23,7 @@ def test_the_neighbours_fans_are_answered_at_the_first_delivery(trouble: Trouble
 def test_one_accounts_slow_conversations_cannot_use_up_the_connections(make_machine: Callable[..., Machine]) -> None:
     # Unbounded, 80 of them would take 160.
     machine = make_machine({"limit_conn wechat_account 10000": "limit_conn wechat_account 20"}, FEW_CONNECTIONS)
-    shop, club = machine.add("shop", "club", threads=400)
+    shop, club = machine.add("shop", "club")
     with (
         WeChat([shop.service.url], token=shop.token, deliveries=1) as of_shop,
         WeChat([club.service.url], token=club.token, deliveries=1) as of_club,

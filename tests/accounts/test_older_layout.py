@@ -63,7 +63,7 @@ def test_a_fan_reaches_what_make_run_serves_on_the_port(mapped: Machine, tmp_pat
     port = free_port_of(range(8000, 8100))
     (folder := tmp_path / "older").mkdir()
     with (
-        uwsgi(folder, environment(), port=port, replacements={"threads = 1500": "threads = 20"}) as server,
+        uwsgi(folder, environment(), port=port) as server,
         Phone(f"http://127.0.0.1:{mapped.port}/wechat{port}", TOKEN, OPENID) as fan,
     ):
         assert fan.deliver(text_message(OPENID, "你好"))[:3] == ("你好", True, 1)

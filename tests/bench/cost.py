@@ -105,7 +105,7 @@ def main() -> None:
     print("| bytes of the answer |", " | ".join(f"{cost.answer_bytes:,}" for cost in costs), "|")
 
 
-def measure(case: Case, messages: int, *, threads: int = 1500, processes: int = 2) -> Cost:
+def measure(case: Case, messages: int, *, processes: int = 2) -> Cost:
     """Let ``messages`` fans say it, each once, and return what one of them cost."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as server:
         folder, client = Path(name), Redis(port=server.port, decode_responses=True)
@@ -113,7 +113,7 @@ def measure(case: Case, messages: int, *, threads: int = 1500, processes: int = 
         settings = _ACCOUNT | (sealed if case.encrypt_mode != "normal" else {})
         settings |= {"WECHAT_CACHE_URL": f"redis://127.0.0.1:{server.port}"}
         env = environment(WECHAT_HANDLERS="tests.bench.cost_handlers", **settings)
-        changes = {"threads = 1500": f"threads = {threads}", "processes = 2": f"processes = {processes}"}
+        changes = {"processes = 2": f"processes = {processes}"}
         with client, site(folder, env, replacements=changes) as service:
             # Until every process has connected, and the threads, which uWSGI starts all at once, have come to rest.
             wait_for(lambda: not _wrong(service.url, case._replace(says="quick"), _SEVERAL), 60, "right answers")

@@ -49,14 +49,14 @@ def main() -> None:
         print(f"| `{one.page}` | {one.kilobytes:.0f} | {one.median_ms:.0f} | {one.most_ms:.0f} |")
 
 
-def measure(count: int, fans: int, threads: int = 100) -> list[Measured]:
+def measure(count: int, fans: int) -> list[Measured]:
     """Ask for each page ``count`` times, one after another, through nginx."""
     with tempfile.TemporaryDirectory() as name, _silent_api() as api:
         folder = Path(name)
         fill(folder, APPID, fans)
         account = {"WECHAT_APPID": APPID, "WECHAT_APPSECRET": "5ecret5ecret5ecret5ecret5ecret00"}
         env = environment(WECHAT_ADMIN_PASSWORD=PASSWORD, WECHAT_API_BASE_URL=api, **account)
-        with site(folder, env, replacements={"threads = 1500": f"threads = {threads}"}) as service:
+        with site(folder, env) as service:
             base = service.url.removesuffix("/wechat") + "/console"
             with requests.Session() as http:
                 http.trust_env = False

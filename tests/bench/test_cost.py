@@ -15,7 +15,7 @@ _MESSAGES = 20
 def costs() -> list[Cost]:
     """What each of CASES costs, measured at the same time: one is mostly waiting."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda case: measure(case, _MESSAGES, threads=100, processes=1), CASES))
+        return list(pool.map(lambda case: measure(case, _MESSAGES, processes=1), CASES))
 
 
 @pytest.mark.parametrize("page", ["scaling.md", "scaling.zh-CN.md"])

@@ -25,7 +25,6 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_THREADS = {"threads = 1500": "threads = 100"}
 _BOT = """
 import threading
 from app.handlers import HANDLERS as SAMPLES
@@ -100,7 +99,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def running(folder: Path, replacements: Mapping[str, str] = _THREADS) -> Iterator[Service]:
+def running(folder: Path, replacements: Mapping[str, str] | None = None) -> Iterator[Service]:
     """Run the service in ``folder``, with the database that is there or a new one."""
     service = Service(folder)
     service.flask("db", "upgrade")

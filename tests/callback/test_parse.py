@@ -1,4 +1,5 @@
 import copy
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wechatpy import events, messages
 
-from app.callback.known import EVENTS, MESSAGE_TYPES
 from app.callback.parse import parse
 from app.callback.xml import Fields, read
 from app.errors import BadMessage
+from app.sandbox.messages import event_message, text_message
+from app.table.known import EVENTS, MESSAGE_TYPES
 
 OPENID = "oTGq1uNf3mcV7yXwR2hKdLb9ZsEA"
 SAMPLES = {path.stem: path.read_bytes() for path in sorted((Path(__file__).parents[1] / "samples").glob("*.xml"))}
@@ -334,3 +336,33 @@ def test_whatever_the_fields_hold_parsing_raises_nothing_but_bad_message(name: s
     fields = read(SAMPLES[name]) | changes
     with suppress(BadMessage):
         assert parse(copy.deepcopy(fields)).fields == fields
+
+
+TEXT, CLICK = text_message("oFan1", "hi"), event_message("oFan1", "CLICK", "V1")
+
+
+@pytest.mark.parametrize(
+    ("message", "change"),
+    [
+        (TEXT, ("<FromUserName><![CDATA[oFan1", "<FromUserName><![CDATA[oFan2")),
+        (TEXT, ("<MsgId>", "<MsgId>9")),
+        (CLICK, ("<FromUserName><![CDATA[oFan1", "<FromUserName><![CDATA[oFan2")),
+        (CLICK, ("<CreateTime>", "<CreateTime>9")),
+        (CLICK, ("CLICK", "VIEW")),
+        (CLICK, ("V1", "V2")),
+    ],
+)
+def test_another_message_is_known_by_what_the_contract_names(message: str, change: tuple[str, str]) -> None:
+    changed = message.replace(*change)
+    assert changed != message
+    assert parse(read(changed.encode())).identity != parse(read(message.encode())).identity
+
+
+def test_a_message_is_the_same_whatever_else_is_in_it() -> None:
+    assert parse(read(TEXT.replace("hi", "ho").encode())).identity == parse(read(TEXT.encode())).identity
+
+
+@pytest.mark.parametrize(("create_time", "asked"), [("1700000000", 1_700_000_000), ("soon", 0), ("", 0), ("-1", 0)])
+def test_when_a_fan_sent_it_is_known_where_it_says_so(create_time: str, asked: int) -> None:
+    changed = re.sub("<CreateTime>[0-9]+", f"<CreateTime>{create_time}", TEXT)
+    assert parse(read(changed.encode())).asked == asked

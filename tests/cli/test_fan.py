@@ -106,7 +106,7 @@ def test_handlers_prints_the_table(run: Run) -> None:
     assert any(line.startswith("('text', '帮助')") and "show_help" in line for line in lines)
     assert any("re.compile('天气\\\\s*(?P<city>\\\\S+)')" in line and "weather" in line for line in lines)
     assert lines[-1].startswith("MIDDLEWARE")
-    assert "(app.handlers.samples:" in lines[-1]
+    assert "(app/handlers/samples.py:" in lines[-1]
 
 
 def test_a_table_without_rows_prints_nothing(account: Callable[..., Account]) -> None:

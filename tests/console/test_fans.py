@@ -14,10 +14,11 @@ import pytest
 
 from app.api import get_api
 from app.callback import xml
-from app.callback.late import Answer, Late
+from app.callback.handle import Wording
 from app.callback.parse import parse
 from app.callback.render import render
-from app.callback.watch import Watch
+from app.once.answer import Answer
+from app.once.late import LateDelivery
 from app.sandbox.messages import text_message
 from app.store import db, transaction
 from app.store.fans import find_fan, keep_fan
@@ -57,8 +58,9 @@ def of(openid: str) -> str:
 def answer_late(operator: Operator, text: str) -> None:
     """Have an answer come for the fan when WeChat waits for it no more."""
     message, cache = parse(xml.read(text_message(OPENID, "question").encode())), get_api().cache
-    late = Late(operator.account.settings, cache, Watch(cache), None)
-    late.send(cache.key("answer", "1"), message, Answer(render(text, message, 1), "replied", "-", text))
+    settings = operator.account.settings
+    late = LateDelivery(settings, cache, Wording(settings), None)
+    late.deliver(cache.key("answer", "1"), message, Answer(render(text, message, 1), "replied", "-", text))
 
 
 def test_without_fans_the_page_says_how_they_come_here(operator: Operator) -> None:

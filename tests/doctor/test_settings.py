@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from app.callback.dispatch import Table
 from app.config import Settings
 from app.doctor.finding import Findings
 from app.doctor.settings import check_settings, check_table, explain
 from app.errors import ConfigError
 from app.store.menus import begin_push, end_push
+from app.table.dispatch import Table
 from tests.conftest import SEALED
 from tests.doctor.conftest import Look, said
 from tests.servers import AES_KEY, TOKEN

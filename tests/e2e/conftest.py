@@ -67,8 +67,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Site]]:
             sealed = SEALED if mode != "normal" else {}
             env = environment(WECHAT_ENCRYPT_MODE=mode, **sealed, **settings)
             socket = tmp_path / "uwsgi.sock"
-            if replacements is None:  # a start with 1500 threads takes its time
-                replacements = {"threads = 1500": "threads = 100"}
             server = stack.enter_context(uwsgi(tmp_path, env, socket_path=socket, replacements=replacements))
             port = free_port()
             conf = nginx_config(tmp_path, port)

@@ -32,7 +32,6 @@ def ask(message):
 
 HANDLERS = {("text", "later"): later, "text": ask, "*": lambda message: None}
 """
-THREADS = {"threads = 1500": "threads = 100"}
 
 
 class Service:
@@ -57,7 +56,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     upgraded = service.flask("db", "upgrade")
     assert upgraded.returncode == 0, upgraded.stderr
     env = {**service.env, "WECHAT_DELIVERIES": "1"}
-    with uwsgi(tmp_path, env, port=port, replacements=THREADS):
+    with uwsgi(tmp_path, env, port=port):
         yield service
 
 
@@ -136,7 +135,7 @@ def test_an_old_database_is_named_and_costs_no_answer(tmp_path: Path) -> None:
     service = Service(tmp_path, port)
     (tmp_path / "ours.py").write_text('HANDLERS = {"*": lambda message: "answered"}')
     assert service.flask("db", "upgrade", "0001").returncode == 0
-    with uwsgi(tmp_path, service.env, port=port, replacements=THREADS) as server:
+    with uwsgi(tmp_path, service.env, port=port) as server:
         with Phone(f"{service.url}/wechat", TOKEN, OPENID) as fan:
             assert fan.deliver(event_message(OPENID, "scan", scene="poster")).shown == "answered"
         wait_for(lambda: "flask db upgrade" in server.output())

@@ -69,7 +69,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         database = {"WECHAT_DATABASE_URL": f"sqlite:///{folder}/wechat.db"}
         env = environment(**server.settings, **database, WECHAT_PUBLIC_URL=f"http://127.0.0.1:{port}")
         subprocess.run([program("flask"), "db", "upgrade"], cwd=folder, env=env | {"FLASK_APP": "app"}, check=True)
-        stack.enter_context(uwsgi(folder, env, socket_path=inside, replacements={"threads = 1500": "threads = 20"}))
+        stack.enter_context(uwsgi(folder, env, socket_path=inside))
         nginx = Server([program("nginx"), "-p", str(folder), "-c", str(conf)], folder, env)
         stack.callback(nginx.stop)
         nginx.wait_until(lambda: listens(port))

@@ -17,7 +17,7 @@ from tests.figures import Figures, figures
 from tests.load.wechat import WeChat
 from tests.servers import TOKEN, wait_for
 
-IN_FLIGHT, BOUND = ("wechat_handlers_in_flight",), ("wechat_handlers_in_flight_bound",)
+BOUND = ("wechat_handlers_in_flight_bound", "thread")
 REPLIED = ("wechat_messages_total", "", "replied", "text")
 
 
@@ -30,6 +30,10 @@ def scrape(site: Site) -> Figures:
     response = requests.get(f"http://127.0.0.1:{site.port}/metrics", timeout=10)
     assert (response.status_code, response.headers["Content-Type"].split(";")[0]) == (200, "text/plain")
     return figures(response.text)
+
+
+def in_flight(said: Figures) -> float:
+    return sum(said["wechat_handlers_in_flight", place] for place in ("inline", "thread", "loop"))
 
 
 def say(site: Site, count: int) -> None:
@@ -53,10 +57,10 @@ def test_each_worker_gives_the_sum_of_all(site: Site) -> None:
 
         wait_for(both_workers_run)
         wait_for(lambda: len(runs_of(site)) == len(asked))
-        assert {scrape(site)[IN_FLIGHT] for _ in range(10)} == {len(asked)}
+        assert {in_flight(scrape(site)) for _ in range(10)} == {len(asked)}
         assert all(one.is_right for one in asked)
-    after = {(said[REPLIED], said[IN_FLIGHT], said[BOUND]) for said in (scrape(site) for _ in range(10))}
-    assert after == {(len(asked), 0, 100)}
+    after = {(said[REPLIED], in_flight(said), said[BOUND]) for said in (scrape(site) for _ in range(10))}
+    assert after == {(len(asked), 0, 2000)}
 
 
 def test_a_dead_workers_messages_stay_and_its_handlers_in_flight_go(site: Site) -> None:
@@ -64,10 +68,11 @@ def test_a_dead_workers_messages_stay_and_its_handlers_in_flight_go(site: Site) 
     with WeChat([site.url], deliveries=1) as wechat:
         ask(wechat, "slow 30")
         wait_for(lambda: len(runs_of(site)) == 51)
-        assert scrape(site)[IN_FLIGHT] == 1
+        assert in_flight(scrape(site)) == 1
         os.kill(runs_of(site)[-1], signal.SIGKILL)
         wait_for(lambda: site.uwsgi.output().count("WSGI app 0") == 3)
-        assert (scrape(site)[IN_FLIGHT], scrape(site)[BOUND], scrape(site)[REPLIED]) == (0, 100, 50)
+        said = scrape(site)
+        assert (in_flight(said), said[BOUND], said[REPLIED]) == (0, 2000, 50)
     say(site, 10)
     assert scrape(site)[REPLIED] == 60
 
@@ -94,7 +99,7 @@ def test_a_file_that_broke_costs_its_figures_and_nothing_else(serve: Callable[..
 
 
 def test_where_no_file_can_be_made_messages_are_answered(serve: Callable[..., Site], tmp_path: Path) -> None:
-    running = serve(replacements={"threads = 1500": "threads = 20", "%(run)/metrics": "/dev/full/metrics"})
+    running = serve(replacements={"%(run)/metrics": "/dev/full/metrics"})
     say(running, 3)
     assert "/metrics shows one worker's figures alone" in running.uwsgi.output()
 

@@ -17,6 +17,8 @@ from app.callback.seal import Seal
 from app.sandbox.messages import event_message, text_message
 from app.sandbox.phone import Phone
 from tests.e2e.conftest import Site, nginx_config
+from tests.faults.fans import ask
+from tests.load.wechat import WeChat
 from tests.servers import AES_KEY, APPID, ROOT, TOKEN, Server, environment, free_port, program, uwsgi, wait_for
 
 OPENID = "oFanBehindNginx0000000000000"
@@ -143,17 +145,17 @@ def test_a_captured_signature_is_refused_by_every_worker(site: Site) -> None:
     assert status(site, path, "POST", body) == 200
 
 
-def test_it_starts_all_its_threads_where_the_usual_limit_of_files_is_1024(tmp_path: Path) -> None:
+def test_it_holds_more_deliveries_than_the_usual_limit_of_1024_files(tmp_path: Path) -> None:
     port, prefix = free_port(), ("prlimit", "--nofile=1024:16384")
-    with uwsgi(tmp_path, environment(), port=port, prefix=prefix) as server:
-        tasks = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-
-        def files() -> list[int]:
-            return [len(list(Path(f"/proc/{worker}/fd").iterdir())) for worker in tasks.read_text().split()]
-
-        wait_for(lambda: len(files()) == 2 and min(files()) > 1500, what="1500 threads in each worker")
-        with Phone(f"http://127.0.0.1:{port}/wechat", TOKEN, OPENID) as fan:
-            assert fan.deliver(text_message(OPENID, "hi")).shown == "hi"
+    handlers = {"WECHAT_HANDLERS": "tests.load.handlers", "WECHAT_HANDLERS_AT_ONCE": "2000"}
+    one = {"processes = 2": "processes = 1"}
+    with uwsgi(tmp_path, environment(**handlers), port=port, prefix=prefix, replacements=one):
+        url = f"http://127.0.0.1:{port}/wechat"
+        with WeChat([url]) as wechat, WeChat([url], deliveries=1) as again:
+            asked = ask(wechat, "slow 4")
+            others = [again.send(asked.openid, asked.message) for _ in range(1200)]
+            assert {one.result().shown for one in others} == {asked.expected}
+            assert asked.is_right
 
 
 def test_nginx_takes_the_shipped_file(tmp_path: Path) -> None:

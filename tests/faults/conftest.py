@@ -13,13 +13,10 @@ from tests.load.customer_service import CustomerService
 from tests.load.site import site
 from tests.servers import environment
 
-# Enough for the fans of a test, and quicker to start than the 1500 that are shipped.
-_THREADS = 200
-
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Return a function that starts a service: ``serve(threads=20, WECHAT_DELIVERIES="1")``.
+    """Return a function that starts a service: ``serve(processes=1, WECHAT_DELIVERIES="1")``.
 
     With ``customer_service`` late answers go there; ``folder`` is for a second service beside the first.
     """
@@ -30,12 +27,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
             folder: Path = tmp_path,
             through_nginx: bool = True,
             processes: int = 2,
-            threads: int = _THREADS,
             replacements: dict[str, str] | None = None,
             customer_service: CustomerService | None = None,
             **settings: Any,
         ) -> Service:
-            changes = {"threads = 1500": f"threads = {threads}", "processes = 2": f"processes = {processes}"}
+            changes = {"processes = 2": f"processes = {processes}"}
             env = {"LOAD_RUNS": str(folder / "runs"), "WECHAT_HANDLERS": "tests.load.handlers"} | settings
             if customer_service:
                 env["LOAD_CUSTOMER_SERVICE"] = customer_service.url

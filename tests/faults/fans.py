@@ -14,7 +14,7 @@ from tests.meanwhile import Meanwhile
 from tests.servers import wait_for
 
 HOLD_REPLY = "还在处理，稍后回复 1 查看结果"
-_ANSWERS = {"slow": "answer", "quick": "quick"}
+_ANSWERS = {"slow": "answer", "async": "answer", "quick": "quick", "block": "blocked", "tidy": "tidy"}
 _serial = itertools.count(1)
 
 

@@ -7,7 +7,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import requests
+
 import log
+from tests.figures import figures
 from tests.servers import Server, wait_for
 
 SHORT_MERCY = {"mercy = 60": "mercy = 2"}
@@ -57,6 +60,15 @@ class Service(NamedTuple):
     def outcomes_of(self, openid: str) -> list[tuple[int, str]]:
         """Return (delivery, outcome) of the fan's deliveries."""
         return [line[1:] for line in self.lines if line.openid == log.masked(openid)]
+
+    @property
+    def held(self) -> int:
+        """How many deliveries wait for their answers, in all workers."""
+        text = requests.get(f"{self.url.removesuffix('/wechat')}/metrics", timeout=10).text
+        return int(figures(text)[("wechat_held_deliveries",)])
+
+    def wait_for_held(self, count: int, seconds: float = 20) -> None:
+        wait_for(lambda: self.held == count, seconds, what=f"{count} held deliveries")
 
     @property
     def loads(self) -> int:

@@ -12,8 +12,8 @@ ERROR_REPLY = "出了点问题，请稍后再试"
 DELIVERY_SECONDS = 5
 
 
-def test_a_handler_that_never_returns_costs_a_hold_reply_and_one_thread(serve: Callable[..., Service]) -> None:
-    service = serve(processes=1, threads=8, replacements=SHORT_MERCY)
+def test_a_handler_that_never_returns_costs_a_hold_reply_and_one_place(serve: Callable[..., Service]) -> None:
+    service = serve(processes=1, replacements=SHORT_MERCY, WECHAT_HANDLERS_AT_ONCE="3")
     with WeChat([service.url]) as wechat, WeChat([service.url], deliveries=1) as impatient:
         with Crowd(wechat, "quick", per_second=20) as crowd:
             held = ask(wechat, "forever").result
@@ -21,9 +21,9 @@ def test_a_handler_that_never_returns_costs_a_hold_reply_and_one_thread(serve: C
         assert held.seconds < 3 * DELIVERY_SECONDS - 0.2
         assert wrong(crowd.asked) == []
         assert max(one.result.seconds for one in crowd.asked) < 1
-        # Six of the other seven threads: one runs the handler, five wait for its answer.
+        # One of the other two places, and who waits for its answer takes none.
         first = ask(impatient, "slow 2")
-        others = [impatient.send(first.openid, first.message) for _ in range(5)]
+        others = [impatient.send(first.openid, first.message) for _ in range(50)]
         service.wait_for_runs(1, "slow")
         quick = ask(impatient, "quick")
         assert (quick.is_right, quick.result.seconds < 1) == (True, True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.callback.delivery import DELIVERY_SECONDS
+from app.once.answer import DELIVERY_SECONDS
 from tests.faults.fans import Asked, ask, wrong
 from tests.faults.service import Service
 from tests.load.customer_service import CustomerService

@@ -19,6 +19,7 @@ _FIVE_THOUSAND = Scenario(
     "customer_service",
     fans=5000,
     arrive_seconds=20,
+    handler="async",
     handler_seconds=20,
     below_p99_ms=100,
     below_memory_mb=300,

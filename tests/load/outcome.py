@@ -39,6 +39,7 @@ class Scenario(NamedTuple):
     name: str
     way: str = "reply"
     fans: int = 1000
+    handler: str = "slow"  # "slow" is a plain function, "async" an async one
     handler_seconds: float = 8
     encrypt_mode: str = "normal"
     through_nginx: bool = True

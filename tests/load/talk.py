@@ -60,7 +60,8 @@ def settings(scenario: Scenario, folder: Path) -> dict[str, str]:
 def slow_runs(folder: Path) -> int:
     """Return how often a slow handler was started, once the service of ``folder`` has ended."""
     runs = folder / "runs"
-    return sum(line.startswith("slow ") for line in runs.read_text().splitlines()) if runs.exists() else 0
+    lines = runs.read_text().splitlines() if runs.exists() else []
+    return sum(line.startswith(("slow ", "async ")) for line in lines)
 
 
 def converse(scenario: Scenario, wechat: WeChat, customer_service: CustomerService | None = None) -> Talk:
@@ -71,7 +72,7 @@ def converse(scenario: Scenario, wechat: WeChat, customer_service: CustomerServi
     with ThreadPoolExecutor(1) as pool:
         quick = pool.submit(send, wechat, quick_messages(), scenario.quick_per_second, finished)
         try:
-            slow = [(openid, f"slow {scenario.handler_seconds:g} {openid}") for openid in fans]
+            slow = [(openid, f"{scenario.handler} {scenario.handler_seconds:g} {openid}") for openid in fans]
             sent = send(wechat, slow, per_second, hang_up_seconds=scenario.hang_up_seconds)
             last_end = time.monotonic() + scenario.handler_seconds
             seen = [results(sent)]

@@ -1,5 +1,6 @@
 """The scenarios in a short form, and the judgement of what fans got."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,7 @@ def test_the_memory_is_that_of_all_processes() -> None:
 
 def test_a_handler_does_what_the_fan_says() -> None:
     message = SimpleNamespace(match={"seconds": "0.01", "name": "n"}, content="hi")
+    assert asyncio.run(handlers.patient(message)) == "answer n"
     assert (handlers.slow(message), handlers.quick(message), handlers.echo(message)) == ("answer n", "quick n", "hi")
     with pytest.raises(RuntimeError, match="asked for by n"):
         handlers.fail(message)

@@ -1,6 +1,5 @@
 """Several hosts behind one nginx, as docs/scaling.md sets them up, with Redis and Sentinel on machines of their own."""
 
-import os
 import re
 import textwrap
 from collections.abc import Iterator
@@ -43,8 +42,8 @@ class Farm(NamedTuple):
 
 
 @contextmanager
-def farm(folder: Path, threads: int) -> Iterator[Farm]:
-    """Run it in ``folder``, within namespaces of ``apart``; each process of uWSGI has ``threads``."""
+def farm(folder: Path) -> Iterator[Farm]:
+    """Run it in ``folder``, within namespaces of ``apart``."""
     make_bridge()
     stores = [make_machine(f"store{number}", 20 + number) for number in (1, 2, 3)]
     hosts = [make_machine(f"host{number}", 10 + number) for number in (1, 2, 3)]
@@ -58,7 +57,7 @@ def farm(folder: Path, threads: int) -> Iterator[Farm]:
             "WECHAT_HANDLERS": "tests.machines.handlers",
         }
         for host in hosts:
-            _start_host(stack, folder, host, environment(**settings), threads)
+            _start_host(stack, folder, host, environment(**settings))
         port = free_port()
         _start_front(stack, folder, hosts, port)
         yield Farm(f"http://127.0.0.1:{port}/wechat", hosts, stores, api, folder)
@@ -95,17 +94,14 @@ def _knows_all(store: Machine) -> bool:
     return False
 
 
-def _start_host(stack: ExitStack, folder: Path, host: Machine, env: dict[str, str], threads: int) -> None:
+def _start_host(stack: ExitStack, folder: Path, host: Machine, env: dict[str, str]) -> None:
     inside = folder / host.name
     inside.mkdir()
     conf = nginx_config(inside, 80)
     substituted(inside / "wechat.conf", inside / "wechat.conf", {"listen 127.0.0.1:80 ": f"listen {host.address}:80 "})
     add_behind(inside, HERE)
-    changes = {"threads = 1500": f"threads = {threads}"}
     socket = inside / "uwsgi.sock"
-    server = stack.enter_context(uwsgi(inside, env, socket_path=socket, prefix=host.prefix, replacements=changes))
-    # While uWSGI starts its threads, the first messages are slow.
-    server.wait_until(lambda: sum(len(os.listdir(f"/proc/{pid}/task")) for pid in host.pids) > 2 * threads)
+    stack.enter_context(uwsgi(inside, env, socket_path=socket, prefix=host.prefix))
     _start(stack, [program("nginx"), "-p", str(inside), "-c", str(conf)], inside, host)
 
 

@@ -1,7 +1,6 @@
 """Lose machines in the middle of slow conversations, and print who was answered, how often, and by how many runs.
 
-Usage: python -m tests.machines.machines [--only NAME] [--fans N] [--arrive SECONDS] [--late SECONDS] [--threads N]
-           [--json]
+Usage: python -m tests.machines.machines [--only NAME] [--fans N] [--arrive SECONDS] [--late SECONDS] [--json]
 """
 
 import argparse
@@ -28,7 +27,7 @@ _SLOW_SECONDS = 8
 _FIRST = 60  # who ask for the access token at once, before anything is lost
 _ANSWERED_WITHIN_SECONDS = 60  # after the last one was asked; a run that is cut begins again
 _GRACE_SECONDS = 3  # for what comes twice
-_PASSED_ON = ("fans", "arrive", "late", "threads")
+_PASSED_ON = ("fans", "arrive", "late")
 
 
 class Scenario(NamedTuple):
@@ -52,7 +51,6 @@ def main() -> int:
     parser.add_argument("--fans", type=int, default=1000)
     parser.add_argument("--arrive", type=float, default=10, help="seconds in which they come")
     parser.add_argument("--late", type=float, default=20, help="seconds that every fifth one's handler takes")
-    parser.add_argument("--threads", type=int, default=1500, help="of each of the six processes of uWSGI")
     parser.add_argument("--json", action="store_true", help="an object a line, instead of the table")
     parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)  # it is there already
     options = parser.parse_args()
@@ -86,7 +84,7 @@ def _print_table(scenarios: list[Scenario], outcomes: list[Outcome]) -> None:
 
 def play(scenario: Scenario, options: argparse.Namespace) -> Outcome:
     """Let the fans ask, every fifth for what takes too long for a delivery, lose machines, and count."""
-    with tempfile.TemporaryDirectory() as name, farm(Path(name), options.threads) as running:
+    with tempfile.TemporaryDirectory() as name, farm(Path(name)) as running:
         names = {name for _, name, _ in scenario.losses}
         lost = set().union(*(host.pids for host in running.hosts if host.name in names))
         with WeChat([running.url]) as wechat:

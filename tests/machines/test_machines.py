@@ -12,7 +12,7 @@ from tests.machines.machines import SCENARIOS
 from tests.servers import ROOT
 
 FANS = 150
-_SHORT = ["--fans", str(FANS), "--arrive", "4", "--late", "15.5", "--threads", "300", "--json"]
+_SHORT = ["--fans", str(FANS), "--arrive", "4", "--late", "15.5", "--json"]
 
 
 @pytest.fixture(scope="module")

@@ -116,6 +116,7 @@ def test_who_does_not_follow_can_do_nothing_but_follow(site: Site) -> None:
     site.says("hi")
     left = site.act("unfollow")
     wait_for(lambda: f"/messages/{left}" in site.get(f"/fans/{OPENID}"))
+    wait_for(lambda: not [line for line in site.screen() if line.endswith(" …")], what="the answer to it")
     before = site.screen()
     refused = [
         site.post(f"/fans/{OPENID}/text", text="hi"),

@@ -55,10 +55,7 @@ def site_in(
     sealed = SEALED if mode != "normal" else {}
     own = {"WECHAT_HANDLERS": "tests.load.handlers", "LOAD_RUNS": str(folder / "runs"), "WECHAT_PATH": PATH}
     env = environment(**{"WECHAT_ENCRYPT_MODE": mode, **sealed, **own, **settings})
-    changes = {
-        "threads = 1500": "threads = 100",
-        "module = runserver:application": "module = tests.security.seen:application",
-    }
+    changes = {"module = runserver:application": "module = tests.security.seen:application"}
     with ExitStack() as stack:
         server = stack.enter_context(uwsgi_server(folder, env, socket_path=folder / "uwsgi.sock", replacements=changes))
         port = free_port()

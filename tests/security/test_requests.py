@@ -56,9 +56,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder, port = tmp_path_factory.mktemp("bare"), free_port()
     own = {"WECHAT_HANDLERS": "tests.load.handlers", "LOAD_RUNS": str(folder / "runs"), "WECHAT_PATH": PATH}
     seen = {"module = runserver:application": "module = tests.security.seen:application"}
-    with uwsgi(
-        folder, environment(**own), port=port, replacements=seen | {"threads = 1500": "threads = 100"}
-    ) as server:
+    with uwsgi(folder, environment(**own), port=port, replacements=seen) as server:
         yield Site(port, server, server, folder, "normal")
 
 

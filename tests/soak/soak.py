@@ -26,7 +26,6 @@ from tests.soak.harm import Harm
 from tests.soak.traffic import Fans, Others, Verdict, judge
 from tests.wechat_server import WeChatServer, wechat_server
 
-_THREADS = 300
 _DRAIN_SECONDS = 45  # the longest handler, begun anew at the third delivery, and the next delivery that is waited for
 _MOST_GROWTH = 0.10
 _DARK_SECONDS = 2.5  # a worker does without the cache for a second, and says so once a second
@@ -125,7 +124,7 @@ def _running(folder: Path) -> Iterator[tuple[Service, RedisServer, WeChatServer]
         app = create_app(load(env | {"WECHAT_CACHE_URL": "memory://"}, folder / "no.env"))
         with app.app_context():
             upgrade()
-        with site(folder, env, replacements={"threads = 1500": f"threads = {_THREADS}"}) as running:
+        with site(folder, env) as running:
             yield Service(running.url, running.uwsgi, folder), redis, server
 
 

@@ -22,7 +22,7 @@ def test_with_everything_at_once_nothing_is_lost_answered_twice_or_refused(tmp_p
     assert {verdict.kind.name: verdict.messages > 5 for verdict in done.verdicts} == {kind.name: True for kind in KINDS}
     assert {"kill a worker", "reload in a chain", "redis says nothing", "redis dies"} <= done.faults.keys()
     assert done.refused > 50
-    assert done.footprints[-1].threads == done.footprints[0].threads
+    assert done.footprints[-1].threads <= done.footprints[0].threads  # those of handlers end when idle
 
 
 def result(shown: str, *, answered: bool = True, reason: str = "") -> Result:

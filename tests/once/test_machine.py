@@ -1,7 +1,7 @@
-"""The state machine of "one answer per message": every order of arrival, finish, death and loss."""
+"""The state machine of "one answer per message": every order of arrival, finish, hang-up, death and loss."""
 
+import functools
 import re
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,67 +11,62 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from app import config
-from app.callback.late import Answer
-from tests.callback.world import Actor, Came, Process, World
+from app.once.machine import Bounds
+from tests.once.world import Actor, Caller, World
 
 DELIVERY_SECONDS = 5.0
 HANDLER_SECONDS = [0.0, 3.0, 4.5, 5.0, 6.0, 8.0, 9.5, 10.0, 12.0, 14.5, 15.0, 20.0]
-
-
-def answers_in(xml: str) -> list[str]:
-    return re.findall(r"answer of run \d+", xml)
-
-
-def message(content: str, msg_id: str) -> Any:
-    fields = {"ToUserName": "gh_1", "FromUserName": "oFan", "MsgId": msg_id, "Content": content}
-    return SimpleNamespace(
-        openid="oFan", msg_type="text", event=None, content=content, fields=fields, deadline=4.5, _answer_by=0.0
-    )
+INLINE, BESIDE = Bounds(1000, 16, 1000), Bounds(1000, 0, 1000)
 
 
 class WeChat:
-    """Delivers one message as WeChat does, and notes what the fan got."""
+    """Delivers one message as WeChat does, or somebody ruder or slower, and notes what the fan got."""
 
-    def __init__(self, world: World, choose: Any, handler_seconds: Callable[[], float]) -> None:
-        self.world, self.choose, self.handler_seconds = world, choose, handler_seconds
+    def __init__(self, world: World, choose: Any) -> None:
+        self.world, self.choose = world, choose
         self.got: list[str] = []
         self.last_came, self.last_came_step = 0.0, 0
         self.answered = False
-        self.pauses = [0.0]
+        self.pauses, self.patience = [0.0], [DELIVERY_SECONDS]
+        self.unseen_seconds, self.is_seen, self.queue_seconds = 0.0, True, [0.0]
 
     def deliver_until_answered(self, deliveries: int) -> None:
+        """Deliver, wait, hang up and deliver again; that it hung up is seen a little later."""
         for _ in range(deliveries):
-            came = self.world.deliver(self.choose(self.world.alive), message("question", "1"), self.handler_seconds)
-            self.last_came, self.last_came_step = came.at, self.world.steps
-            answer = self._answer_to(came)
-            if answer is not None:
+            self.last_came, self.last_came_step = self.world.now, self.world.steps
+            process = self.choose(self.world.alive)
+            queue_seconds = self.choose(self.queue_seconds)
+            caller, actor = self.world.deliver(process, is_seen=self.is_seen, queue_seconds=queue_seconds)
+            self._wait(caller, actor, self.world.now + self.choose(self.patience))
+            if caller.got is not None:
                 self.answered = True
-                self.got += answers_in(answer.xml)
+                self.got += answers_in(caller.got.body)
                 return
+            self.world.hang_up(process, caller, self.unseen_seconds)
             self.world.settle(self.choose, self.world.now + self.choose(self.pauses))
 
     def pick_up(self) -> None:
         """Say the pickup word until nothing waits any more."""
+        message = SimpleNamespace(openid="oFan")
         for _ in range(4):
-            collected = self._whole(self.world.alive[0])
-            if collected is None:
+            process = self.world.alive[0]
+            collect = functools.partial(process.late.collect, message, 4.0)
+            actor: Actor[Any] = Actor(self.world, process, collect)
+            actor.start()
+            while not actor.ended:
+                self.world.settle(self.choose, self.world.now + 0.5)
+            if actor.result is None:
                 return
-            self.got += answers_in(collected.xml)
+            self.got += answers_in(actor.result.body)
 
-    def _answer_to(self, came: Came) -> Answer | None:
-        actor, hang_up = came.actor, came.at + DELIVERY_SECONDS
-        while self.world.now < hang_up and actor.process.alive and not actor.ended:
+    def _wait(self, caller: Caller, actor: Actor[None], hang_up: float) -> None:
+        """Wait for the answer until ``hang_up``; a process that dies closes its connections."""
+        while self.world.now < hang_up and actor.process.alive and not caller.got:
             self.world.settle(self.choose, min(self.world.now + 0.5, hang_up))
-        if actor.process.alive and actor.ended and actor.ended_at < hang_up:
-            return actor.result
-        return None
 
-    def _whole(self, process: Process) -> Answer | None:
-        actor: Actor[Answer | None] = Actor(self.world, process, lambda: process.late.collect(message("1", "2")))
-        actor.start()
-        while not actor.ended:
-            self.world.settle(self.choose, self.world.now + 0.5)
-        return actor.result
+
+def answers_in(body: str) -> list[str]:
+    return re.findall(r"answer of run \d+", body)
 
 
 def play(
@@ -81,9 +76,14 @@ def play(
     deliveries: int = 3,
     processes: int = 2,
     pauses: tuple[float, ...] = (0.0,),
+    patience: tuple[float, ...] = (DELIVERY_SECONDS,),
+    unseen_seconds: float = 0.2,
+    queue_seconds: tuple[float, ...] = (0.0,),
+    is_seen: bool = True,
     fatal: bool = False,
     stalls: bool = False,
     loses_cache: bool = False,
+    all_die_at: float = 0.0,
     dies_at: float = 0.0,
     seconds: float = 0.0,
 ) -> tuple[World, WeChat]:
@@ -92,9 +92,10 @@ def play(
     def choose(options: list[Any]) -> Any:
         return options[data.draw(st.integers(0, len(options) - 1))] if len(options) > 1 else options[0]
 
-    world = World(config.Settings(token="token", deliveries=deliveries), sends=sends)
-    for _ in range(processes):
-        world.new_process()
+    each = (seconds,) * 3 if seconds else data.draw(st.tuples(*[st.sampled_from(HANDLER_SECONDS)] * 3))  # of each run
+    bounds = data.draw(st.sampled_from([INLINE, BESIDE]))
+    world = World(config.Settings(token="token", deliveries=deliveries), bounds, sends=sends)
+    world.handler_seconds = lambda: each[min(world.runs, 3) - 1]
     if fatal:
         world.fatal_steps = set(data.draw(st.lists(st.integers(1, 60), max_size=2)))
         world.fatal_times = set(data.draw(st.lists(st.sampled_from([1001.0, 1005.5, 1008.5, 1011.0]), max_size=2)))
@@ -104,14 +105,18 @@ def play(
         world.losing_step = data.draw(st.integers(1, 60))
     if dies_at:
         world.fatal_times = {dies_at}
-    each = (seconds,) * 3 if seconds else data.draw(st.tuples(*[st.sampled_from(HANDLER_SECONDS)] * 3))  # of each run
-    wechat = WeChat(world, choose, lambda: each[min(world.runs, 3) - 1])
-    wechat.pauses = list(pauses)
+    world.end_of_all = all_die_at
+    wechat = WeChat(world, choose)
+    wechat.pauses, wechat.patience = list(pauses), list(patience)
+    wechat.unseen_seconds, wechat.is_seen, wechat.queue_seconds = unseen_seconds, is_seen, list(queue_seconds)
     with world.in_charge():
+        for _ in range(processes):
+            world.new_process()
         wechat.deliver_until_answered(deliveries)
         world.settle(choose, world.now + 60)
-        if any(process.left for process in world.processes.values()):
-            world.take_over(message("question", "1"), wechat.handler_seconds)
+        # Those who die together have had no time to say what they leave.
+        if not all_die_at and any(process.left for process in world.processes.values()):
+            world.take_over()
             world.settle(choose, world.now + 60)
         if sends:
             wechat.got += world.sent
@@ -200,3 +205,37 @@ def test_within_a_process_a_lost_cache_does_not_even_cost_a_run(data: st.DataObj
     world, wechat = play(data, sends=True, processes=1, loses_cache=True)
     assert world.runs == 1
     assert len(wechat.got) >= 1
+
+
+@either_way
+@pytest.mark.parametrize("deliveries", [1, 2, 3])
+@thorough
+@given(data=st.data())
+def test_hanging_up_at_any_moment_costs_no_answer_and_brings_none_twice(
+    data: st.DataObject, sends: bool, deliveries: int
+) -> None:
+    patience = (0.5, 2.0, 4.4, 4.6, 5.0, 5.4, 6.0, 8.0, 13.0)
+    world, wechat = play(data, sends=sends, deliveries=deliveries, patience=patience, unseen_seconds=0.0)
+    assert world.runs == 1
+    assert wechat.got == ["answer of run 1"]
+
+
+@either_way
+@thorough
+@given(data=st.data())
+def test_where_hanging_up_cannot_be_seen_wechat_is_answered_once(data: st.DataObject, sends: bool) -> None:
+    world, wechat = play(data, sends=sends, is_seen=False)
+    assert wechat.answered
+    assert world.runs == 1
+    assert wechat.got == ["answer of run 1"]
+
+
+@either_way
+@thorough
+@given(data=st.data())
+def test_when_all_workers_die_together_the_last_delivery_takes_the_message_on(data: st.DataObject, sends: bool) -> None:
+    # At the worst so shortly before the last delivery that its process gives up before it can know of the death.
+    died_at = data.draw(st.sampled_from([1000.5, 1004.9, 1005.5, 1008.0, 1009.0, 1009.9]))
+    world, wechat = play(data, sends=sends, all_die_at=died_at, seconds=20.0, queue_seconds=(0.0, 3.0, 4.0))
+    assert wechat.got == [f"answer of run {world.runs}"]
+    assert world.runs <= 2

@@ -1,0 +1,114 @@
+"""The answers that a fan is to pick up: a queue in the cache for each fan, in the order in which they were asked."""
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from app.cache import Cache, to_json
+
+_KEEP_SECONDS = 48 * 3600
+# A handler that has not ended by then is not waited for by the pickup word.
+EXPECT_SECONDS = 600
+_LOCK_SECONDS = 3
+_LOCK_POLL_SECONDS = 0.05
+
+
+class Pickup:
+    """Each fan's queue of messages; the answer to a message lies under a key of its own, once it is there."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def expect(self, openid: str, key: str) -> None:
+        """Put the message ``key`` into the queue; its answer comes later."""
+        with self._changed(openid) as queue:
+            _put(queue, key)
+
+    def unexpect(self, openid: str, key: str) -> None:
+        """Take the message out of the queue: there is nothing to wait for after all."""
+        if self._queue(openid):
+            with self._changed(openid) as queue:
+                queue[:] = [entry for entry in queue if entry[0] != key]
+
+    def keep(self, openid: str, key: str, body: str) -> bool:
+        """Keep the answer to the message ``key``; return whether the cache takes it."""
+        with self._changed(openid) as queue:  # both at once: whoever takes the answer takes the message out
+            if not self._cache.set(_body(key), to_json(body), _KEEP_SECONDS):
+                return False
+            _put(queue, key)
+        return True
+
+    def take(self, openid: str) -> str | None:
+        """Return the first answer that is there, and take it out of the queue."""
+        with self._changed(openid) as queue:
+            for entry in list(queue):
+                key, since = entry
+                if (kept := self._cache.get(_body(key))) is not None:
+                    queue.remove(entry)
+                    self._cache.delete(_body(key))
+                    return str(json.loads(kept))
+                if time.time() - since > EXPECT_SECONDS:
+                    queue.remove(entry)
+        return None
+
+    def first(self, openid: str) -> str | None:
+        """Return the key of the message whose answer comes first, None for an empty queue."""
+        queue = self._queue(openid)
+        return queue[0][0] if queue else None
+
+    def is_there(self, key: str) -> bool:
+        """Return whether the answer to the message ``key`` can be taken."""
+        return self._cache.get(_body(key)) is not None
+
+    def waiting(self, openid: str) -> int:
+        """Return how many answers wait for the fan, those that are still being made included."""
+        now = time.time()
+        return sum(now - since <= EXPECT_SECONDS or self.is_there(key) for key, since in self._queue(openid))
+
+    def forget(self, openid: str) -> None:
+        """Forget the fan's queue and all that is in it."""
+        if self._queue(openid):
+            with self._changed(openid) as queue:
+                for key, _ in queue:
+                    self._cache.delete(_body(key))
+                queue.clear()
+
+    def _queue(self, openid: str) -> list[list[Any]]:
+        queue: list[list[Any]] = json.loads(self._cache.get(self._key(openid)) or "[]")
+        return queue
+
+    @contextmanager
+    def _changed(self, openid: str) -> Iterator[list[list[Any]]]:
+        """Give the fan's queue to be changed, one thread of all processes at a time."""
+        key = self._key(openid)
+        give_up = time.monotonic() + _LOCK_SECONDS
+        mine = to_json(secrets.token_hex(6))
+        # A cache that is down gives the lock to everybody: there is no queue in it either.
+        while self._cache.claim(f"{key}:lock", mine, _LOCK_SECONDS) != mine and time.monotonic() < give_up:
+            time.sleep(_LOCK_POLL_SECONDS)
+        try:
+            queue = self._queue(openid)
+            before = list(queue)
+            yield queue
+            if not queue:
+                self._cache.delete(key)
+            elif queue != before:
+                self._cache.set(key, to_json(queue), _KEEP_SECONDS)
+        finally:
+            if self._cache.get(f"{key}:lock") == mine:
+                self._cache.delete(f"{key}:lock")
+
+    def _key(self, openid: str) -> str:
+        return self._cache.key("late", openid)
+
+
+def _body(key: str) -> str:
+    return f"{key}:late"
+
+
+def _put(queue: list[list[Any]], key: str) -> None:
+    if key not in (known for known, _ in queue):
+        queue.append([key, int(time.time())])
