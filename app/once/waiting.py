@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ class Waiting:
         self._most = most
         self._deaths = Deaths(_LOOKS_WITHOUT_BEAT)
         self._held = Held()
+        self._keeping = threading.Lock()
         self._looked_at = 0.0
         self.pulse = Pulse(self._hung_up)
         self.pulse.add(Task(self._held.next_time, self._tend_due))
@@ -77,15 +79,16 @@ class Waiting:
         """Hold a delivery; raises OSError where that cannot be done, and it is still in its request."""
         caller = delivery.caller
         assert caller  # noqa: S101 (what is only followed is not held)
-        if self.is_full:
-            raise OSError(f"{self._most} are held, as many as max-fd allows")
-        delivery.descriptor = caller.hold()
-        delivery.is_in_request = False
-        if delivery.descriptor >= 0:  # before anybody can answer it, and close the connection
-            self.pulse.watch(delivery.descriptor)
         longest = HELD_SECONDS if caller.is_seen else DOUBT_SECONDS
         wakes_at = delivery.answer_by if delivery.is_last else delivery.arrived + longest
-        self._held.add(delivery, wakes_at)
+        with self._keeping:  # one at a time, or all who look at once find the last place free
+            if self.is_full:
+                raise OSError(f"{self._most} are held, as many as max-fd allows")
+            delivery.descriptor = caller.hold()
+            delivery.is_in_request = False
+            if delivery.descriptor >= 0:  # before anybody can answer it, and close the connection
+                self.pulse.watch(delivery.descriptor)
+            self._held.add(delivery, wakes_at)
         HELD.set(len(self._held))
         if caller.is_gone() and self._held.on(delivery.descriptor) is delivery:  # before it was watched
             self._hung_up(delivery.descriptor)

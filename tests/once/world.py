@@ -173,7 +173,6 @@ class Caller:
         self.descriptor = -1
 
     def hold(self) -> int:
-        self.world.step_here()
         if self.is_seen:
             self.descriptor = next(self.world.descriptors)
         return self.descriptor
