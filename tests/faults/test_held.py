@@ -16,7 +16,7 @@ from tests.faults.fans import Crowd, ask, wrong
 from tests.faults.service import Service
 from tests.load.customer_service import CustomerService
 from tests.load.wechat import WeChat
-from tests.servers import TOKEN
+from tests.servers import TOKEN, wait_for
 
 BUSY_REPLY = "现在有点忙，请稍后再试"
 HELD = 150
@@ -93,6 +93,7 @@ def test_without_a_file_left_new_messages_are_busy_and_others_are_answered(
         first = ask(wechat, "async 3")
         repeated = [again.send(first.openid, first.message) for _ in range(300)]
         service.wait_for_runs(1, "async")
+        wait_for(lambda: "not held" in service.uwsgi.output(), what="as many held as can be")
         asked = [ask(wechat, "async 3") for _ in range(100)]
         assert Counter(one.result.shown for one in asked if not one.is_right).keys() <= {BUSY_REPLY}
         assert first.is_right
