@@ -1,6 +1,5 @@
 """What becomes of an answer: which deliveries get it, and who carries it when none can."""
 
-import logging
 import math
 import time
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ from app.once.waiting import Waiting
 _NEXT_DELIVERY_SECONDS = 6
 _TENDED_EVERY_SECONDS = 1.0
 _MOST_LATE = 100
-logger = logging.getLogger("wechat")
 
 
 class _Uncarried(NamedTuple):
