@@ -1,13 +1,10 @@
 """The WSGI application for any server; run as a script, the development server."""
 
-import sys
-
-# uWSGI looks for modules in the working directory first, whatever Python was told.
-if sys.flags.safe_path:
-    sys.path[:] = [folder for folder in sys.path if folder not in ("", ".")]
+import preload  # noqa: F401, I001 (first: it takes the working directory out of the path)
 
 import logging
 import os
+import sys
 
 from werkzeug.serving import run_simple
 

@@ -85,7 +85,7 @@ def test_the_doctor_sees_that_nginx_or_the_service_is_down(shop: Host) -> None:
 
 
 def test_what_the_account_can_write_is_never_loaded_as_code(shop: Host) -> None:
-    planted = "runserver.py app.py json.py logging.py flask.py"
+    planted = "preload.py runserver.py app.py json.py logging.py flask.py"
     shop.sh(f"cd /var/lib/wechat/shop; for file in {planted}; do echo 'raise SystemExit(\"planted\")' > $file; done")
     try:
         shop.sh("systemctl restart wechat@shop")
