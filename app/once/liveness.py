@@ -1,8 +1,10 @@
 """Who lives and who has died: a process's name and heartbeat, and whose heartbeat has stopped."""
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 from app.cache import Cache, to_json
 
@@ -32,6 +34,7 @@ class Heartbeat:
         self._cache = cache
         self._named_after = -1
         self._name = ""
+        self._where = ""
         self._beats = 0
         self._has_ended = False
 
@@ -39,14 +42,15 @@ class Heartbeat:
     def name(self) -> str:
         """The name; another one after a fork."""
         if self._named_after != FORKS.count:
-            self._name, self._named_after = secrets.token_hex(6), FORKS.count
+            self._name, self._where, self._named_after = secrets.token_hex(6), here(), FORKS.count
         return self._name
 
     def beat(self) -> None:
         """Say once more that this process lives."""
         if self._cache.shared and not self._has_ended:
             self._beats += 1
-            self._cache.set(self.key_of(self.name), str(self._beats), _BEAT_KEPT_SECONDS)
+            key = self.key_of(self.name)  # which finds out where it is
+            self._cache.set(key, to_json([self._beats, self._where]), _BEAT_KEPT_SECONDS)
 
     def end(self) -> None:
         """Say that this process ends now, so that nobody need wait to see it."""
@@ -59,8 +63,39 @@ class Heartbeat:
         return self._cache.key("process", name)
 
 
+def here() -> str:
+    """Return where this process is: boot, PID namespace, PID and start time; "" where Linux does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{os.readlink('/proc/self/ns/pid')} {os.getpid()} {_started_at(os.getpid())}"
+    except OSError:
+        return ""
+
+
+def _has_gone(where: str) -> bool:
+    """Return whether no process is there any more; False for another machine or container, which cannot be seen."""
+    machine, _, process = where.partition(" ")
+    if not machine or machine != here().partition(" ")[0]:
+        return False
+    pid, started_at = process.split()
+    try:
+        os.kill(int(pid), 0)  # /proc may hide those of other users
+        return _started_at(int(pid)) != started_at
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+
+
+def _started_at(pid: int) -> str:
+    """Return when the process was started, in ticks since the boot; "" for one that has ended."""
+    # "PID (NAME) STATE PPID ...", and a name may hold anything: man 5 proc_pid_stat
+    state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return "" if state in "ZX" else fields[18]
+
+
 class Deaths:
-    """Tells who has died: whose heartbeat was the same at ``looks`` looks in a row.
+    """Tells who has died: who is not where they were, or whose heartbeat was the same at ``looks`` looks in a row.
 
     Counted in looks, not in seconds: a machine that stood still for a while has not killed anybody.
     """
@@ -79,7 +114,7 @@ class Deaths:
             if beat != last_beat:
                 self._alive.add(name)
         self._alive &= beats.keys()
-        return [name for name, (beat, looks) in self._seen.items() if looks >= self._looks or beat == _ENDED]
+        return [name for name, (beat, looks) in self._seen.items() if looks >= self._looks or _has_ended(beat)]
 
     def has_seen_alive(self, name: str) -> bool:
         """Return whether the heartbeat has changed between two looks."""
@@ -88,3 +123,10 @@ class Deaths:
     def clear(self) -> None:
         """Judge nobody by what was seen so far."""
         self._seen.clear()
+
+
+def _has_ended(beat: str | None) -> bool:
+    if beat is None or beat == _ENDED:
+        return beat == _ENDED
+    said = json.loads(beat)
+    return isinstance(said, list) and _has_gone(said[1])  # a process of the version before says a number alone

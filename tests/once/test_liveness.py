@@ -1,11 +1,14 @@
 """Who lives and who has died."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 
-from app.cache import Cache, connect
-from app.once.liveness import Deaths, Heartbeat
+from app.cache import Cache, connect, to_json
+from app.once.liveness import Deaths, Heartbeat, here
 from tests.once.parts import shared_cache
 
 
@@ -67,6 +70,46 @@ def test_who_says_that_it_ends_is_dead_at_once_and_beats_no_more(cache: Cache) -
     heart.end()
     heart.beat()
     assert deaths.dead(beats_of(cache, heart)) == [heart.name]
+
+
+@pytest.fixture
+def neighbour() -> Iterator[subprocess.Popen[str]]:
+    """Another process of this machine, which says where it is."""
+    code = "import sys; from app.once.liveness import here; print(here(), flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_who_was_killed_on_this_machine_is_dead_at_once(neighbour: subprocess.Popen[str]) -> None:
+    assert neighbour.stdout
+    beats = {"neighbour": to_json([1, neighbour.stdout.readline().strip()])}
+    assert Deaths(3).dead(beats) == []
+    neighbour.kill()
+    os.waitid(os.P_PID, neighbour.pid, os.WEXITED | os.WNOWAIT)
+    assert Deaths(3).dead(beats) == ["neighbour"], "one that nobody has waited for yet"
+    neighbour.wait()
+    assert Deaths(3).dead(beats) == ["neighbour"]
+
+
+def test_another_process_with_the_number_of_one_that_was_killed_is_not_that_one() -> None:
+    machine, pid, started_at = here().split()
+    beats = {"before": f"{machine} {pid} {int(started_at) - 1}", "now": f"{machine} {pid} {started_at}"}
+    assert Deaths(3).dead({name: to_json([1, where]) for name, where in beats.items()}) == ["before"]
+
+
+@pytest.mark.parametrize("where", ["", "{boot}:pid:[1] 1 1", "another:{namespace} 1 1"])
+def test_who_is_elsewhere_is_judged_by_the_heartbeat_alone(where: str) -> None:
+    boot, namespace = here().split()[0].split(":", 1)
+    beats = {"elsewhere": to_json([1, where.format(boot=boot, namespace=namespace)])}
+    deaths = Deaths(2)
+    assert [deaths.dead(beats) for _ in range(3)] == [[], [], ["elsewhere"]]
+
+
+def test_a_heartbeat_of_the_version_before_says_no_place() -> None:
+    assert Deaths(3).dead({"old": "17"}) == []
 
 
 def test_looks_that_were_forgotten_judge_nobody(cache: Cache) -> None:
