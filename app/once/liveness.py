@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +19,12 @@ class _Forks:
 
     def __init__(self) -> None:
         self.count = 0
+        self.naming = threading.Lock()
         os.register_at_fork(after_in_child=self._note)
 
     def _note(self) -> None:
         self.count += 1
+        self.naming = threading.Lock()  # a thread that is not here may have held it
 
 
 FORKS = _Forks()
@@ -42,7 +45,9 @@ class Heartbeat:
     def name(self) -> str:
         """The name; another one after a fork."""
         if self._named_after != FORKS.count:
-            self._name, self._where, self._named_after = secrets.token_hex(6), here(), FORKS.count
+            with FORKS.naming:  # or each of many threads would claim its message under a name of its own
+                if self._named_after != FORKS.count:
+                    self._name, self._where, self._named_after = secrets.token_hex(6), here(), FORKS.count
         return self._name
 
     def beat(self) -> None:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -24,6 +26,19 @@ def beats_of(cache: Cache, *hearts: Heartbeat) -> dict[str, str | None]:
 def test_each_process_has_a_name_of_its_own_and_keeps_it(cache: Cache) -> None:
     one, other = Heartbeat(cache), Heartbeat(cache)
     assert one.name == one.name != other.name
+
+
+def test_threads_that_ask_at_once_are_told_one_name(cache: Cache) -> None:
+    for _ in range(20):
+        heart, together = Heartbeat(cache), Barrier(8)
+
+        def name(heart: Heartbeat = heart, together: Barrier = together) -> str:
+            together.wait()
+            return heart.name
+
+        with ThreadPoolExecutor(8) as pool:
+            names = {asked.result() for asked in [pool.submit(name) for _ in range(8)]}
+        assert names == {heart.name}
 
 
 def test_a_fork_has_another_name(cache: Cache) -> None:
