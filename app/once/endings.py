@@ -10,10 +10,8 @@ from app.once.held import Delivery
 from app.once.late import LateDelivery
 from app.once.pulse import Task
 from app.once.threads import Threads
-from app.once.waiting import Waiting
+from app.once.waiting import NEXT_DELIVERY_SECONDS, Waiting
 
-# An answer that is ready while no caller can take it waits so long for the next delivery.
-_NEXT_DELIVERY_SECONDS = 6
 _TENDED_EVERY_SECONDS = 1.0
 _MOST_LATE = 100
 
@@ -84,7 +82,7 @@ class Endings:
         if decided == LATE:
             self._send(delivery.key, delivery.message, answer, delivery.claim)
         elif decided.kind == "waiting":  # also another run's, whose process may have left it to this one and ended
-            due = time.monotonic() + _NEXT_DELIVERY_SECONDS
+            due = time.monotonic() + NEXT_DELIVERY_SECONDS
             self._uncarried[delivery.key] = _Uncarried(due, delivery.message, answer, delivery.claim)
 
     def give_up(self, delivery: Delivery) -> None:
@@ -95,7 +93,7 @@ class Endings:
         if decided != LATE:
             self._late.unexpect(key, message)
         self.settle(key, decided)
-        if decided == LATE:
+        if decided.kind != "reply":
             self._waiting.follow_unseen(delivery)
 
     def settle(self, key: str, decided: Decision, own: Delivery | None = None, answer: Answer | None = None) -> bool:
@@ -115,6 +113,8 @@ class Endings:
             return False
         if caller.is_gone() or not listens:
             caller.drop(delivery.number, "waited")
+            if decided.kind != "reply":
+                self._waiting.follow_unseen(delivery)
             return False
         taken = self.taken(delivery, decided, answer)
         is_sent = caller.reply(delivery.number, taken)

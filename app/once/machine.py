@@ -100,19 +100,21 @@ class Once:
         is_first = stands == delivery.claim and not self._has(key)
         if not is_first:
             delivery.number = self._facts.count(key, delivery.claim)
+        delivery.is_last = delivery.number >= self._deliveries or (not is_first and self._is_old(key, stands))
+        delivery.owner = _owner(stands)
         if has_gone:  # it stood in a queue until WeChat hung up; what WeChat delivers next can still be answered
             caller.drop(delivery.number, "stale")
+            delivery.claim = self._claim(self._heartbeat.name)
+            self._waiting.follow_unseen(delivery)
             return None
-        delivery.is_last = delivery.number >= self._deliveries or (not is_first and self._is_old(key, stands))
-        return self._run(delivery) if is_first else self._join(delivery, _owner(stands))
+        return self._run(delivery) if is_first else self._join(delivery)
 
-    def _join(self, delivery: Delivery, owner: str) -> Answer | None:
-        """Take the answer that ``owner`` makes, now or when it is known."""
+    def _join(self, delivery: Delivery) -> Answer | None:
+        """Take the answer that its owner makes, now or when it is known."""
         decided = self._endings.decided(delivery.key)
         if decided and (decided == LATE or delivery.can_carry(time.monotonic())):
             return self._endings.taken(delivery, decided)
-        delivery.owner = owner
-        if not decided and self._waiting.is_dead(owner):
+        if not decided and self._waiting.is_dead(delivery.owner):
             return self._take_over(delivery)
         if self._waiting.hold(delivery) and (decided := self._endings.decided(delivery.key)):  # it may be known since
             self._endings.settle_one(delivery, decided)
@@ -261,7 +263,7 @@ class Once:
         )
 
     def _claim(self, owner: str) -> str:
-        return f'["{owner}",{next(self._serial)},{time.time():.1f}]'
+        return f'["{owner}","{self._heartbeat.name}-{next(self._serial)}",{time.time():.1f}]'
 
     def _is_old(self, key: str, claim: str) -> bool:
         """Tell whether the message is so old that this must be the last delivery, though others were not counted."""

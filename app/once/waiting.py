@@ -19,6 +19,8 @@ _LOOKS_WITHOUT_BEAT = 20
 _FOLLOWED_EVERY_SECONDS = 1.0
 _FOLLOWED_SECONDS = 600
 NOBODY = ""
+# What no delivery has come for after so long is taken on without one.
+NEXT_DELIVERY_SECONDS = 6
 logger = logging.getLogger("wechat")
 
 
@@ -72,6 +74,7 @@ class Waiting:
             logger.error("a delivery cannot be held, WeChat delivers it again: %s", error)
             delivery.is_in_request = False
             caller.drop(delivery.number, "not held")
+            self.follow_unseen(delivery)
             return False
         return True
 
@@ -111,18 +114,24 @@ class Waiting:
         """Wait until it is known whether the caller has hung up."""
         self._held.wake_at(delivery, delivery.arrived + DOUBT_SECONDS)
 
-    def follow(self, key: str, message: Any, claim: str, owner: str, generation: int = 1) -> None:
+    def follow(
+        self, key: str, message: Any, claim: str, owner: str, generation: int = 1, after_seconds: float = 0
+    ) -> None:
         """Follow a message without a caller until somebody carries its answer, its owner lives, or has died."""
         followed = Delivery(message, None, time.monotonic())
         followed.key, followed.claim, followed.owner, followed.generation = key, claim, owner, generation
         followed.is_last = True
-        self._held.add(followed, followed.arrived)
+        self._held.add(followed, followed.arrived + after_seconds)
         self.pulse.wake()
 
     def follow_unseen(self, delivery: Delivery) -> None:
         """Take the message on, where its owner may be dead: no other delivery may come to see that."""
-        if delivery.owner != self._heartbeat.name and not self._deaths.has_seen_alive(delivery.owner):
-            self.follow(delivery.key, delivery.message, delivery.claim, delivery.owner, delivery.generation)
+        owner = delivery.owner
+        if owner == self._heartbeat.name or self._deaths.has_seen_alive(owner):
+            return
+        # What nobody has begun is left to the next delivery, which can still be answered in time.
+        after_seconds = NEXT_DELIVERY_SECONDS if owner == NOBODY and not delivery.is_last else 0
+        self.follow(delivery.key, delivery.message, delivery.claim, owner, delivery.generation, after_seconds)
 
     def followed(self) -> list[Delivery]:
         """Return the messages that are followed without a caller."""
@@ -164,6 +173,7 @@ class Waiting:
             if now >= delivery.arrived + HELD_SECONDS:
                 logger.warning("a delivery is dropped that was held for %.0f s without an answer", HELD_SECONDS)
             delivery.caller.drop(delivery.number, "waited")
+            self._events.hung_up(delivery)
 
     def _tend_followed(self, followed: Delivery, now: float) -> None:
         if self._facts.is_carried(followed.key) or now > followed.arrived + _FOLLOWED_SECONDS:

@@ -88,7 +88,7 @@ def test_the_last_delivery_is_answered_however_long_it_stood_in_a_queue(account:
 def test_an_answer_that_no_delivery_could_take_goes_the_late_way(
     account: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.once.endings._NEXT_DELIVERY_SECONDS", 0)
+    monkeypatch.setattr("app.once.endings.NEXT_DELIVERY_SECONDS", 0)
     handler = Counting()
     opened = account({("text", "hi"): handler})
     assert after_a_queue(opened, text_message(OPENID, "hi"), 6).status_code == 503

@@ -239,3 +239,32 @@ def test_when_all_workers_die_together_the_last_delivery_takes_the_message_on(da
     world, wechat = play(data, sends=sends, all_die_at=died_at, seconds=20.0, queue_seconds=(0.0, 3.0, 4.0))
     assert wechat.got == [f"answer of run {world.runs}"]
     assert world.runs <= 2
+
+
+@either_way
+@pytest.mark.parametrize("deliveries", [1, 2, 3])
+@thorough
+@given(data=st.data())
+def test_who_stood_in_a_queue_until_wechat_hung_up_is_answered_once_all_the_same(
+    data: st.DataObject, sends: bool, deliveries: int
+) -> None:
+    patience = (0.5, 2.0, 4.4, 4.6, 5.0, 6.0, 8.0)
+    world, wechat = play(
+        data, sends=sends, deliveries=deliveries, patience=patience, queue_seconds=(0.0, 3.0, 6.0), unseen_seconds=0.0
+    )
+    assert world.runs == 1
+    assert wechat.got == ["answer of run 1"]
+
+
+@either_way
+@thorough
+@given(data=st.data())
+def test_the_last_delivery_takes_the_message_on_though_it_comes_too_late_to_be_answered(
+    data: st.DataObject, sends: bool
+) -> None:
+    died_at = data.draw(st.sampled_from([1000.5, 1004.9, 1005.5, 1008.0, 1009.9]))
+    world, wechat = play(
+        data, sends=sends, all_die_at=died_at, seconds=20.0, queue_seconds=(0.0, 3.0, 6.0), unseen_seconds=0.0
+    )
+    assert wechat.got == [f"answer of run {world.runs}"]
+    assert world.runs <= 2
