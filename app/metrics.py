@@ -154,7 +154,7 @@ CACHE_ERRORS = Counter("wechat_cache_errors", "Times that the cache failed.", ("
 # There from the start, so that the first of its kind is seen as one more.
 _AT_ZERO = {
     HANDLER_SECONDS: (("'*'", "replied"),),  # its file is opened with its first, while files are to be had
-    LATE_ANSWERS: (("customer_service",), ("next_message",), ("none",)),
+    LATE_ANSWERS: (("customer_service",), ("next_message",), ("none",), ("lost",)),
     REFUSED: tuple(
         (reason,) for reason in ("signature", "stale", "replayed", "plaintext", "ciphertext", "message", "too large")
     ),

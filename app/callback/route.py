@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from http import HTTPMethod
 from operator import methodcaller
 from typing import Any
 from urllib.parse import parse_qsl
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app import metrics
 from app.callback.road import Road
@@ -21,7 +22,6 @@ _STATUS = {BadSignature: 403, BadCiphertext: 403, BadMessage: 400, BodyTooLarge:
 _ANSWER = {403: b"forbidden", 400: b"bad request", 413: b"too large"}
 _REFUSALS_SAID_A_SECOND = 20
 _split_pair = methodcaller("partition", "=")
-_METHODS = ("GET", "POST")
 logger = logging.getLogger("wechat")
 
 
@@ -56,15 +56,22 @@ def add_callback(app: Flask, path: str, road: Road) -> None:
         if method == "POST":
             reply = road.receive(query, _body(environ), environ, _waited_seconds(environ))
             return _NoResponse() if reply is None else _Plain(*reply)
-        if method != "GET":  # HEAD, which Flask adds to GET
-            raise MethodNotAllowed(_METHODS)
+        if method != "GET":
+            return _not_allowed()
         echo = _Plain(road.verify(query).encode("latin-1"))
         echo.headers["X-Content-Type-Options"] = "nosniff"
         return echo
 
-    app.add_url_rule(path, view_func=callback, methods=_METHODS, provide_automatic_options=False)
+    # All that HTTP has, so that none is answered with werkzeug's own list, which has HEAD.
+    app.add_url_rule(path, view_func=callback, methods=HTTPMethod, provide_automatic_options=False)
     refusals = _Refusals()
     app.register_error_handler(BadCallback, lambda error: _refuse(error, refusals))
+
+
+def _not_allowed() -> Response:
+    response = _Plain(b"method not allowed", status=405)
+    response.headers["Allow"] = "GET, POST"
+    return response
 
 
 def _query(raw: str) -> dict[str, str]:

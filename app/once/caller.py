@@ -51,13 +51,17 @@ class HeldConnection:
     def hold(self) -> int:
         """Keep the connection; raises OSError where no descriptor is left."""
         self._kept = socket.socket(fileno=os.dup(self._descriptor))
-        self._descriptor = self._kept.fileno()
         self._context = contextvars.copy_context()
-        return self._descriptor
+        return self._kept.fileno()
+
+    def let_go(self) -> None:
+        """Close what was kept; the request's own connection stays."""
+        self._taken().close()
 
     def is_gone(self) -> bool:
         """Tell whether the other side has hung up."""
-        return _has_hung_up(self._descriptor)
+        kept = self._kept
+        return _has_hung_up(kept.fileno() if kept else self._descriptor)
 
     def reply(self, number: int, answer: Answer) -> bool:
         """Write the response; return False where the other side had gone."""
@@ -76,13 +80,13 @@ class HeldConnection:
         self._ending.note(number, answer if is_sent else answer._replace(outcome="waited"))
         return is_sent
 
-    def drop(self, number: int, outcome: str) -> None:
+    def drop(self, number: int, answer: Answer) -> None:
         """Close the connection without a word."""
         if self._kept and self._context:
             self._taken().close()
-            self._context.run(self._ending.note, number, Answer("", outcome))
+            self._context.run(self._ending.note, number, answer)
         else:  # the request ends with no response
-            self._ending.note(number, Answer("", outcome))
+            self._ending.note(number, answer)
 
     def wait(self) -> Answer | None:
         """Return None: nobody waits here."""
@@ -109,6 +113,9 @@ class WaitingThread:
         """Return the connection's descriptor."""
         return self._descriptor
 
+    def let_go(self) -> None:
+        """Do nothing: the request has the connection."""
+
     def is_gone(self) -> bool:
         """Tell whether the other side has hung up, as far as that can be seen."""
         return self.is_seen and _has_hung_up(self._descriptor)
@@ -119,9 +126,9 @@ class WaitingThread:
         self._ended.set()
         return True
 
-    def drop(self, number: int, outcome: str) -> None:
+    def drop(self, number: int, answer: Answer) -> None:
         """Let the thread go without an answer."""
-        self._ending.note(number, Answer("", outcome))
+        self._ending.note(number, answer)
         self._ended.set()
 
     def wait(self) -> Answer | None:

@@ -8,7 +8,7 @@ from app.once.answer import Answer
 from app.once.facts import LATE, Decision, Facts
 from app.once.held import Delivery
 from app.once.late import LateDelivery
-from app.once.pulse import Task
+from app.once.pulse import Task, every
 from app.once.threads import Threads
 from app.once.waiting import NEXT_DELIVERY_SECONDS, Waiting
 
@@ -36,6 +36,7 @@ class Endings:
         self._tended_at = 0.0
         self._sending = Threads("late", _MOST_LATE)
         waiting.pulse.add(Task(self._next_uncarried, self._tend_uncarried))
+        waiting.pulse.add(every(_TENDED_EVERY_SECONDS, self._sending.tend))
 
     @property
     def sending(self) -> int:
@@ -65,7 +66,7 @@ class Endings:
         if listens:  # another run was quicker, or the answer is late
             return self.taken(delivery, decided)
         if has_gone or not delivery.is_in_doubt(now):
-            caller.drop(delivery.number, "waited")
+            delivery.drop("waited")
         elif self._waiting.hold(delivery):
             self.settle_one(delivery, decided)
         return None
@@ -99,6 +100,8 @@ class Endings:
     def settle(self, key: str, decided: Decision, own: Delivery | None = None, answer: Answer | None = None) -> bool:
         """Answer all who wait for it here; return whether one of them carries it. ``answer`` is that of ``own``."""
         carrying = [self.settle_one(one, decided, answer if one is own else None) for one in self._waiting.of(key)]
+        if any(carrying) and not all(carrying) and decided.kind == "waiting":
+            self._facts.carry(key)  # one that could not be written to has given it back
         return any(carrying)
 
     def settle_one(self, delivery: Delivery, decided: Decision, answer: Answer | None = None) -> bool:
@@ -112,7 +115,7 @@ class Endings:
         if not self._waiting.remove(delivery):
             return False
         if caller.is_gone() or not listens:
-            caller.drop(delivery.number, "waited")
+            delivery.drop("waited")
             if decided.kind != "reply":
                 self._waiting.follow_unseen(delivery)
             return False
@@ -154,4 +157,4 @@ class Endings:
             if self._facts.carry(key, claim):
                 self._late.deliver(key, message, answer)
 
-        self._sending.start(send)
+        self._sending.start_some_time(send)

@@ -32,6 +32,9 @@ class Caller(Protocol):
         Raises OSError where there is no descriptor left.
         """
 
+    def let_go(self) -> None:
+        """Keep the connection no more than the request does."""
+
     def is_gone(self) -> bool:
         """Return whether the other side has hung up, as far as that can be seen."""
 
@@ -42,12 +45,14 @@ class Caller(Protocol):
     def reply(self, number: int, answer: Answer) -> bool:
         """Answer delivery ``number``; return False where the other side had gone."""
 
-    def drop(self, number: int, outcome: str) -> None:
-        """End the connection without a word."""
+    def drop(self, number: int, answer: Answer) -> None:
+        """End the connection without a word; ``answer`` is for the log."""
 
 
 class Delivery:
     """One delivery of a message. ``arrived`` is monotonic; ``owner`` is the process whose answer it waits for.
+
+    ``handler`` is for the log: the row that runs for this delivery.
 
     ``caller`` is None for a message that is only followed, in case its owner turns out to be dead.
     """
@@ -63,8 +68,14 @@ class Delivery:
         self.is_in_request = caller is not None
         self.owner = ""
         self.generation = 1
+        self.handler = "-"
         self.descriptor = -1
         self.timer = 0
+
+    def drop(self, outcome: str) -> None:
+        """End the caller's connection without a word."""
+        assert self.caller  # noqa: S101 (a followed message has no connection)
+        self.caller.drop(self.number, Answer("", outcome, self.handler))
 
     @property
     def answer_by(self) -> float:

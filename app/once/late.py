@@ -75,11 +75,11 @@ class LateDelivery:
             answer = answer._replace(body="")
         unsent = self._unsent(message, answer) if answer.body else None
         if unsent:
-            self._keep(key, message, unsent)
-        else:
+            way = "next_message" if self._keep(key, message, unsent) else "lost"
+        else:  # "none" for a handler that returned None, or a fan who has left
+            way = "customer_service" if answer.body else "none"
+        if way != "next_message":
             self.unexpect(key, message)
-        # "none" for a handler that returned None, or a fan who has left
-        way = "next_message" if unsent else "customer_service" if answer.body else "none"
         metrics.LATE_ANSWERS.labels(way).inc()
         fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
         logger.info("late answer", extra={"fields": fields})
@@ -128,14 +128,14 @@ class LateDelivery:
     def _close(self, seconds: int) -> None:
         self._cache.set(self._closed_key(), "true", seconds)
 
-    def _keep(self, key: str, message: Any, answer: Answer) -> None:
+    def _keep(self, key: str, message: Any, answer: Answer) -> bool:
         body = self._replies.to_pick_up(message, answer)
         for _ in range(_KEEP_TRIES):  # nobody waits for this thread, and a cache that is down may be back in a moment
             if self._pickup.keep(message.openid, key, body):
-                return
+                return True
             time.sleep(_KEEP_APART_SECONDS)
         logger.error("a late answer is lost: the cache does not take it")
-        self.unexpect(key, message)
+        return False
 
     def _closed_key(self) -> str:
         return self._cache.key("late", "closed")

@@ -73,8 +73,9 @@ class Once:
         self._pulse = self._waiting.pulse
         self._pulse.add(every(BEAT_SECONDS, self._heartbeat.beat))
         self._pulse.add(every(BEAT_SECONDS, LOOP.look))
-        if cache.shared:
-            self._pulse.add(every(LOOK_SECONDS, self._orphans.look))
+        self._pulse.add(every(BEAT_SECONDS, self._runs.tend))
+        if cache.shared:  # beside: thousands of messages may have to be said
+            self._pulse.add(every(LOOK_SECONDS, lambda: self._runs.resume(self._orphans.look)))
 
     def start(self) -> None:
         """Look after what other processes leave behind, before the first message comes here, too."""
@@ -103,7 +104,7 @@ class Once:
         delivery.is_last = delivery.number >= self._deliveries or (not is_first and self._is_old(key, stands))
         delivery.owner = _owner(stands)
         if has_gone:  # it stood in a queue until WeChat hung up; what WeChat delivers next can still be answered
-            caller.drop(delivery.number, "stale")
+            delivery.drop("stale")
             delivery.claim = self._claim(self._heartbeat.name)
             self._waiting.follow_unseen(delivery)
             return None
@@ -126,6 +127,7 @@ class Once:
         # The last delivery may come to this process and die with it: orphans.py must have said so before.
         awaited_seconds = 0 if delivery.is_last else DELIVERY_SECONDS * (self._deliveries - 1) - _SAID_BEFORE_SECONDS
         self._running[key] = _Running(now, now + awaited_seconds, delivery.message)
+        delivery.handler = delivery.message.row.name
         try:
             place = self._enter(delivery)
             if place == INLINE:

@@ -89,12 +89,12 @@ class Pulse:
         """Tend each task that is due."""
         for task in self._tasks:
             if task.due() <= time.monotonic():
-                _guarded(task.tend)
+                guarded(task.tend)
 
     def beat(self, gone: Iterable[int]) -> float:
         """See to the connections that are ``gone`` and to what is due; return in how many seconds the next task is."""
         for descriptor in gone:
-            _guarded(self._hung_up, descriptor)
+            guarded(self._hung_up, descriptor)
         self.tend()
         due = min((task.due() for task in self._tasks), default=0.0)
         return min(max(due - time.monotonic(), 0.0), LONGEST_SLEEP_SECONDS)
@@ -116,7 +116,8 @@ def _beat(pulse_of: "weakref.ref[Pulse]", epoll: select.epoll, bell: int) -> Non
     os.close(bell)
 
 
-def _guarded(call: Callable[..., object], *args: object) -> None:
+def guarded(call: Callable[..., object], *args: object) -> None:
+    """Call ``call``, and log what it raises."""
     try:
         call(*args)
     except Exception:  # whatever stands in the cache: without this thread nobody who waits is answered

@@ -102,7 +102,11 @@ class Runs:
 
     def resume(self, call: Callable[[], object]) -> None:
         """Call ``call`` in a thread that may wait for cache and network."""
-        self._resuming.start(call)
+        self._resuming.start_some_time(call)
+
+    def tend(self) -> None:
+        """Make the threads that were not to be had when they were wanted."""
+        self._resuming.tend()
 
 
 class _Run:

@@ -26,10 +26,24 @@ class Threads:
 
     def start(self, call: Callable[[], object]) -> None:
         """Let a thread call ``call``; raises RuntimeError where none can be had."""
+        self.start_some_time(call)
+        with self._changed:
+            if self._count or call not in self._todo:  # a thread comes to it
+                return
+            self._todo.remove(call)
+        raise RuntimeError("no thread to be had")
+
+    def start_some_time(self, call: Callable[[], object]) -> None:
+        """Let a thread call ``call``, if need be when one can be had again, and ``tend`` is called."""
         with self._changed:
             self._todo.append(call)
+        self.tend()
+
+    def tend(self) -> None:
+        """Make a thread where one is missing."""
+        with self._changed:
             if self._idle >= len(self._todo):
-                self._changed.notify()
+                self._changed.notify(len(self._todo))
                 return
             if self._count >= self._most:
                 return
@@ -40,11 +54,7 @@ class Threads:
         except RuntimeError:
             with self._changed:
                 self._count -= 1
-                if self._count or call not in self._todo:  # another thread comes to it
-                    return
-                self._todo.remove(call)
             logger.error("no thread to be had: TasksMax or the memory is too small for the threads")
-            raise
 
     def _work(self) -> None:
         while call := self._next():

@@ -12,7 +12,7 @@ from app.metrics import HELD
 from app.once.facts import Decision, Facts, decision
 from app.once.held import DOUBT_SECONDS, HELD_SECONDS, Delivery, Held
 from app.once.liveness import Deaths, Heartbeat
-from app.once.pulse import LONGEST_SLEEP_SECONDS, Pulse, Task
+from app.once.pulse import LONGEST_SLEEP_SECONDS, Pulse, Task, guarded
 
 _SEEN_SECONDS = 0.1
 _LOOKS_WITHOUT_BEAT = 20
@@ -73,7 +73,7 @@ class Waiting:
         except OSError as error:
             logger.error("a delivery cannot be held, WeChat delivers it again: %s", error)
             delivery.is_in_request = False
-            caller.drop(delivery.number, "not held")
+            delivery.drop("not held")
             self.follow_unseen(delivery)
             return False
         return True
@@ -87,10 +87,14 @@ class Waiting:
         with self._keeping:  # one at a time, or all who look at once find the last place free
             if self.is_full:
                 raise OSError(f"{self._most} are held, as many as max-fd allows")
-            delivery.descriptor = caller.hold()
-            delivery.is_in_request = False
-            if delivery.descriptor >= 0:  # before anybody can answer it, and close the connection
-                self.pulse.watch(delivery.descriptor)
+            descriptor = caller.hold()
+            if descriptor >= 0:  # before anybody can answer it, and close the connection
+                try:
+                    self.pulse.watch(descriptor)
+                except OSError:
+                    caller.let_go()
+                    raise
+            delivery.descriptor, delivery.is_in_request = descriptor, False
             self._held.add(delivery, wakes_at)
         HELD.set(len(self._held))
         if caller.is_gone() and self._held.on(delivery.descriptor) is delivery:  # before it was watched
@@ -152,27 +156,30 @@ class Waiting:
         caller = delivery and delivery.caller
         # The number may be that of another connection since the event came.
         if delivery and caller and caller.is_gone() and self.remove(delivery):
-            caller.drop(delivery.number, "waited")
+            delivery.drop("waited")
             self._events.hung_up(delivery)
 
     def _tend_due(self) -> None:
         now = time.monotonic()
         for delivery in self._held.due(now):
-            if delivery.caller is None:
-                self._tend_followed(delivery, now)
-            elif now >= delivery.arrived + HELD_SECONDS or not (delivery.caller.is_seen or delivery.is_last):
-                self._drop(delivery, now)
-            elif delivery.is_last:
-                self._events.out_of_time(delivery)
-            else:
-                self._held.wake_at(delivery, delivery.arrived + HELD_SECONDS)
-                self._events.still_there(delivery)
+            guarded(self._tend, delivery, now)  # one that fails must not cost the others their time
+
+    def _tend(self, delivery: Delivery, now: float) -> None:
+        if delivery.caller is None:
+            self._tend_followed(delivery, now)
+        elif now >= delivery.arrived + HELD_SECONDS or not (delivery.caller.is_seen or delivery.is_last):
+            self._drop(delivery, now)
+        elif delivery.is_last:
+            self._events.out_of_time(delivery)
+        else:
+            self._held.wake_at(delivery, delivery.arrived + HELD_SECONDS)
+            self._events.still_there(delivery)
 
     def _drop(self, delivery: Delivery, now: float) -> None:
         if delivery.caller and self.remove(delivery):
             if now >= delivery.arrived + HELD_SECONDS:
                 logger.warning("a delivery is dropped that was held for %.0f s without an answer", HELD_SECONDS)
-            delivery.caller.drop(delivery.number, "waited")
+            delivery.drop("waited")
             self._events.hung_up(delivery)
 
     def _tend_followed(self, followed: Delivery, now: float) -> None:

@@ -1,6 +1,7 @@
 """Held deliveries, and what becomes of them when callers, workers or nginx go, or files run out."""
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -65,6 +66,7 @@ def test_callers_who_reset_their_connections_are_seen_at_once(
     with WeChat([service.url]) as wechat:
         assert callers.deliver_again(wechat) == [(True, 1)] * HELD
     assert Counter(line[1:] for line in service.lines) == {(1, "waited"): HELD, (2, "repeated"): HELD}
+    assert len(re.findall(r" handler=(?!-)\S+ .*delivery=1 outcome=waited", service.uwsgi.output())) == HELD
     assert Counter(run.name for run in service.runs) == dict.fromkeys(callers.messages, 1)
 
 

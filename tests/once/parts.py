@@ -84,5 +84,8 @@ class NotingCaller:
         self.got.append(answer)
         return True
 
-    def drop(self, number: int, outcome: str) -> None:
-        self.got.append(outcome)
+    def let_go(self) -> None:
+        self.got.append("let go")
+
+    def drop(self, number: int, answer: Answer) -> None:
+        self.got.append(answer.outcome)

@@ -189,7 +189,7 @@ def test_a_thread_gets_its_answer_and_notes_it_itself() -> None:
 def test_a_thread_that_was_let_go_has_no_answer_and_that_is_noted() -> None:
     ending = Noted()
     caller = WaitingThread(ending, {})
-    caller.drop(2, "waited")
+    caller.drop(2, Answer("", "waited"))
     assert caller.wait() is None
     assert ending.noted == [(2, Answer("", "waited"))]
 

@@ -212,8 +212,10 @@ def test_an_answer_that_the_cache_never_takes_is_said_in_the_log(
     monkeypatch.setattr(module, "_KEEP_APART_SECONDS", 0)
     account = Account("next_message")
     monkeypatch.setattr(account.cache, "set", lambda *_: False)
+    caplog.set_level("INFO")
     account.delivers("done")
     assert "a late answer is lost" in caplog.text
+    assert [vars(one)["fields"]["way"] for one in caplog.records if one.message == "late answer"] == ["lost"]
 
 
 def test_a_fan_who_leaves_leaves_nothing_waiting() -> None:

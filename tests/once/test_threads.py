@@ -90,6 +90,20 @@ def test_without_a_thread_to_be_had_the_caller_hears_it_and_the_work_is_not_done
     assert not refused.is_set()
 
 
+def test_what_can_wait_is_done_when_a_thread_can_be_had_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads, done = Threads("some time", 5), threading.Event()
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refuse)
+        threads.start_some_time(done.set)
+        threads.tend()
+    assert (len(threads), done.is_set()) == (1, False)
+    threads.tend()
+    assert done.wait(5)
+
+
 def test_where_one_thread_is_there_already_it_does_what_no_further_thread_can_be_had_for(
     monkeypatch: pytest.MonkeyPatch, end: threading.Event
 ) -> None:

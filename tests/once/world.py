@@ -177,6 +177,9 @@ class Caller:
             self.descriptor = next(self.world.descriptors)
         return self.descriptor
 
+    def let_go(self) -> None:
+        """Do nothing: there is always room to watch a connection."""
+
     def is_gone(self) -> bool:
         self.world.step_here()
         return self.is_seen_gone
@@ -189,7 +192,7 @@ class Caller:
             self.got = answer
         return not self.is_seen_gone
 
-    def drop(self, number: int, outcome: str) -> None:
+    def drop(self, number: int, answer: Answer) -> None:
         self.is_closed = True
 
 
@@ -416,3 +419,8 @@ class _Threads:
 
     def start(self, call: Callable[[], object]) -> None:
         Actor(self._world, self._world.current.actor.process, call).start()
+
+    start_some_time = start
+
+    def tend(self) -> None:
+        """Do nothing: there is always an actor to be had."""
