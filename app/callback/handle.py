@@ -16,6 +16,7 @@ from app.callback.session import Session
 from app.config import Settings
 from app.errors import BadReply
 from app.once.answer import ANSWER_SECONDS, Answer
+from app.once.forked import in_this_process
 from app.once.late import LateDelivery
 from app.once.loop import OnLoop
 from app.table.dispatch import Table, row_for
@@ -107,7 +108,7 @@ class AnswerMaker:
             return collected
         began, has_returned = time.perf_counter(), False
         try:
-            value = message.row.call(message)
+            value = in_this_process(message.row.call, message)
             if message.row.is_async:
                 value = await OnLoop(value)
             seconds, has_returned = time.perf_counter() - began, True

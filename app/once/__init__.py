@@ -34,7 +34,8 @@ All keys of the cache, each below the account (KEY is ``message:`` and the messa
     KEY:run2, KEY:run3, …    claims of processes that ran it again after the one before had died; set once
     KEY:answer               decision: ["reply", body], ["waiting", body] or ["late"]; set once
     KEY:carrier              who carries an answer that is "waiting" or "late": a delivery, or one late delivery;
-                             set once, given back when the caller turns out to have gone
+                             set once; "delivered" once a delivery has brought it; before, a delivery whose caller
+                             turns out to have gone gives it back
     KEY:orphan               the message's fields, signed, while its process may die with it
     KEY:late                 the answer, kept until the fan says the pickup word
     process:NAME             heartbeat of a process, another value twice a second

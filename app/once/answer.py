@@ -26,7 +26,8 @@ class Answer(NamedTuple):
 class Message(Protocol):
     """A fan's message. ``identity`` is what all its deliveries have in common; ``asked`` is in seconds since 1970.
 
-    ``row`` is the handler's row: its ``name``, and whether it ``is_async``. ``fields`` can be kept as JSON.
+    ``row`` is the handler's row: its ``name``, whether it ``is_async``, and whether it ``takes_thread`` nevertheless.
+    ``fields`` can be kept as JSON.
     ``is_pickup`` tells whether it is the pickup word.
     """
 

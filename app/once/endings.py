@@ -4,7 +4,7 @@ import math
 import time
 from typing import Any, NamedTuple
 
-from app.once.answer import Answer
+from app.once.answer import Answer, Answers
 from app.once.facts import LATE, Decision, Facts
 from app.once.held import Delivery
 from app.once.late import LateDelivery
@@ -28,7 +28,8 @@ class _Uncarried(NamedTuple):
 class Endings:
     """Brings answers to the deliveries that wait in this process, or to a late delivery."""
 
-    def __init__(self, facts: Facts, waiting: Waiting, late: LateDelivery) -> None:
+    def __init__(self, answers: Answers, facts: Facts, waiting: Waiting, late: LateDelivery) -> None:
+        self._answers = answers
         self._facts = facts
         self._waiting = waiting
         self._late = late
@@ -83,8 +84,7 @@ class Endings:
         if decided == LATE:
             self._send(delivery.key, delivery.message, answer, delivery.claim)
         elif decided.kind == "waiting":  # also another run's, whose process may have left it to this one and ended
-            due = time.monotonic() + NEXT_DELIVERY_SECONDS
-            self._uncarried[delivery.key] = _Uncarried(due, delivery.message, answer, delivery.claim)
+            self._keep(delivery, answer)
 
     def give_up(self, delivery: Delivery) -> None:
         """Let the answer be late: the last delivery is out of time, or its caller has hung up."""
@@ -119,15 +119,30 @@ class Endings:
             if decided.kind != "reply":
                 self._waiting.follow_unseen(delivery)
             return False
-        taken = self.taken(delivery, decided, answer)
+        taken = self._carried(delivery, decided, answer)
         is_sent = caller.reply(delivery.number, taken)
         is_carried = taken.outcome != "late"
-        if is_carried and not is_sent and decided.kind == "waiting":
-            self._facts.give_back(delivery.key)
+        if is_carried and decided.kind == "waiting":
+            self._note(delivery, taken, is_sent=is_sent)
         return is_carried and is_sent
 
-    def taken(self, delivery: Delivery, decided: Decision, answer: Answer | None = None) -> Answer:
-        """Return what this delivery is answered with: the answer, if it may carry it."""
+    def taken(self, delivery: Delivery, decided: Decision) -> Answer:
+        """Return what this delivery is answered with in its request."""
+        taken = self._carried(delivery, decided)
+        if taken.outcome != "late" and decided.kind == "waiting":
+            self._facts.note_delivered(delivery.key)
+        return taken
+
+    def _note(self, delivery: Delivery, answer: Answer, *, is_sent: bool) -> None:
+        """Note whether a delivery has brought the answer that it carries."""
+        if is_sent:
+            self._facts.note_delivered(delivery.key)
+        else:
+            self._facts.give_back(delivery.key)
+            self._keep(delivery, answer)  # whoever made it may have seen it carried, and let it go
+
+    def _carried(self, delivery: Delivery, decided: Decision, answer: Answer | None = None) -> Answer:
+        """Return the answer, if this delivery may carry it, else what is said of one that is late."""
         if decided.kind == "reply" or (decided.kind == "waiting" and self._facts.carry(delivery.key)):
             return answer or Answer(decided.body, "repeated")
         return Answer(self._late.reply(delivery.message), "late")
@@ -138,6 +153,13 @@ class Endings:
         if uncarried is None:
             return self._facts.decided(key)
         return self._facts.decide(key, Decision("waiting", uncarried.answer.body))
+
+    def _keep(self, delivery: Delivery, answer: Answer) -> None:
+        """Keep an answer until a delivery carries it, or the late delivery after the time for the next one."""
+        if answer.value is None and answer.body:
+            answer = answer._replace(value=self._answers.value_of(answer.body))
+        due = time.monotonic() + NEXT_DELIVERY_SECONDS
+        self._uncarried[delivery.key] = _Uncarried(due, delivery.message, answer, delivery.claim)
 
     def _next_uncarried(self) -> float:
         return self._tended_at + _TENDED_EVERY_SECONDS if self._uncarried else math.inf

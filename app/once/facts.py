@@ -7,7 +7,7 @@ from app.cache import Cache, to_json
 
 # A message that kills its process must be known for longer than all who take it over take to die.
 _GENERATION_SECONDS = 24 * 3600
-_BY_DELIVERY = to_json("delivery")
+_BY_DELIVERY, _DELIVERED = to_json("delivery"), to_json("delivered")
 
 
 class Decision(NamedTuple):
@@ -76,11 +76,17 @@ class Facts:
     def carry(self, key: str, by: str = "") -> bool:
         """Return whether the answer is carried by the late delivery ``by``, or without it by a delivery."""
         carrier = to_json(f"late {by}") if by else _BY_DELIVERY
-        return self._cache.claim(f"{key}:carrier", carrier, self._keep_seconds) == carrier
+        stands = self._cache.claim(f"{key}:carrier", carrier, self._keep_seconds)
+        return stands == carrier or (not by and stands == _DELIVERED)
+
+    def note_delivered(self, key: str) -> None:
+        """Note that a delivery that carries the answer has brought it: no other one can give it back."""
+        self._cache.set(f"{key}:carrier", _DELIVERED, self._keep_seconds)
 
     def give_back(self, key: str) -> None:
-        """Give the answer back for somebody else to carry."""
-        self._cache.delete(f"{key}:carrier")
+        """Give the answer back for somebody else to carry, unless another delivery has brought it."""
+        if self._cache.get(f"{key}:carrier") != _DELIVERED:
+            self._cache.delete(f"{key}:carrier")
 
     def is_carried(self, key: str) -> bool:
         """Return whether somebody carries the answer."""

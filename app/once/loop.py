@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import os
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from app.once.forked import end_elsewhere, in_this_process
 from app.once.liveness import FORKS
 
 _BLOCKED_SECONDS = 1.0
@@ -117,10 +119,12 @@ class Loop:
 
 
 async def _guarded(coroutine: Coroutine[Any, Any, Any], then: Then) -> None:
+    process = os.getpid()
     try:
         outcome = Outcome(await coroutine)
     except BaseException as error:  # SystemExit, too, which would end the loop
         outcome = Outcome(error=error)
+    end_elsewhere(process)
     then(outcome)
 
 
@@ -136,7 +140,7 @@ def in_thread(call: Callable[[Any], Any]) -> Callable[[Any], Coroutine[Any, Any,
 
     def guarded(argument: Any) -> Any:
         try:
-            return call(argument)
+            return in_this_process(call, argument)
         except StopIteration as error:  # which no future can hold
             raise RuntimeError("a handler raised StopIteration") from error
 

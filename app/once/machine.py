@@ -66,7 +66,7 @@ class Once:
         self._heartbeat = Heartbeat(cache)
         self._runs = Runs(answers, bounds.handlers, bounds.inline)
         self._waiting = Waiting(cache, self._facts, self._heartbeat, self._events(), bounds.held)
-        self._endings = Endings(self._facts, self._waiting, late)
+        self._endings = Endings(answers, self._facts, self._waiting, late)
         self._running: dict[str, _Running] = {}
         self._serial = itertools.count(1)
         self._orphans = Orphans(cache, self._heartbeat, settings.tokens, self.unawaited, self.adopt)
@@ -112,8 +112,9 @@ class Once:
 
     def _join(self, delivery: Delivery) -> Answer | None:
         """Take the answer that its owner makes, now or when it is known."""
-        decided = self._endings.decided(delivery.key)
-        if decided and (decided == LATE or delivery.can_carry(time.monotonic())):
+        caller, decided = delivery.caller, self._endings.decided(delivery.key)
+        may_carry = decided == LATE or delivery.can_carry(time.monotonic())
+        if decided and may_carry and caller and not caller.is_gone():
             return self._endings.taken(delivery, decided)
         if not decided and self._waiting.is_dead(delivery.owner):
             return self._take_over(delivery)
@@ -144,7 +145,7 @@ class Once:
 
     def _enter(self, delivery: Delivery) -> str:
         if delivery.is_in_request and self._waiting.is_full:
-            logger.error("as many deliveries are held as max-fd allows; a new message is answered as busy")
+            self._waiting.complain("as many deliveries are held as max-fd allows; a new message is answered as busy")
             raise Busy
         return self._runs.enter(delivery.message, may_be_inline=delivery.is_in_request and not delivery.is_last)
 
@@ -154,7 +155,7 @@ class Once:
             self._waiting.keep(delivery)
         except OSError as error:
             self._runs.leave(delivery.message, place)
-            logger.error("a new message cannot be held, and is answered as busy: %s", error)
+            self._waiting.complain(f"a new message cannot be held, and is answered as busy: {error}")
             raise Busy from error
 
     def _inline(self, delivery: Delivery, run: Callable[[Any], Answer]) -> Answer | None:
@@ -243,8 +244,7 @@ class Once:
             logger.warning("a process died with a message that no delivery waits for; its handler runs again")
             self._run(followed)
         elif decided.kind == "waiting":
-            answer = Answer(decided.body, "late", value=self._answers.value_of(decided.body))
-            self._endings.conclude(followed, answer, decided)
+            self._endings.conclude(followed, Answer(decided.body, "late"), decided)
 
     def unawaited(self) -> dict[str, Fields]:
         """Return the fields, by key, of the messages here for which one more delivery may come at most."""

@@ -35,6 +35,7 @@ class Runs:
         self._most_inline = most_inline
         self._lock = threading.Lock()
         self._running = dict.fromkeys((INLINE, THREAD, ON_LOOP), 0)
+        self._in_threads = 0
         self._of_row: defaultdict[int, int] = defaultdict(int)
         self._gauges = {place: IN_FLIGHT.labels(place) for place in self._running}
         # Some more than handlers may run: a thread also brings the answer to who waits for it.
@@ -53,14 +54,15 @@ class Runs:
         """Return where the message's handler shall run, and count it there until ``leave``. Raises Busy."""
         row, running = id(message.row), self._running
         with self._lock:
-            if message.row.is_async:
-                place, is_full = ON_LOOP, running[ON_LOOP] >= MOST_ON_LOOP
-            else:
-                place = INLINE if may_be_inline and running[INLINE] < self._most_inline else THREAD
-                is_full = running[INLINE] + running[THREAD] >= self.most or self._of_row[row] >= self._most_of_row
+            is_full = running[ON_LOOP] >= MOST_ON_LOOP if message.row.is_async else False
+            if message.row.takes_thread:  # behind async middleware, too
+                is_full |= self._in_threads >= self.most or self._of_row[row] >= self._most_of_row
             if is_full:
                 raise Busy
+            may_be_inline = may_be_inline and running[INLINE] < self._most_inline
+            place = ON_LOOP if message.row.is_async else INLINE if may_be_inline else THREAD
             running[place] += 1
+            self._in_threads += message.row.takes_thread
             self._of_row[row] += 1
             self._gauges[place].set(running[place])
         return place
@@ -69,13 +71,14 @@ class Runs:
         """Count the handler no more."""
         with self._lock:
             self._running[place] -= 1
+            self._in_threads -= message.row.takes_thread
             self._of_row[id(message.row)] -= 1
             self._gauges[place].set(self._running[place])
 
     def has_room_beside(self) -> bool:
         """Tell whether half of the plain handlers that may run do not: what can wait leaves the rest to others."""
         with self._lock:
-            return (self._running[INLINE] + self._running[THREAD]) * 2 < self.most
+            return self._in_threads * 2 < self.most
 
     def inline(self, message: Any) -> Answer:
         """Return the answer of a handler that entered inline; it runs in this thread."""

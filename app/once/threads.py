@@ -1,12 +1,15 @@
 """Threads made on demand, which end when there is nothing to do for a while."""
 
 import logging
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 
 _IDLE_SECONDS = 10.0
 logger = logging.getLogger("wechat")
+_ALL: "weakref.WeakSet[Threads]" = weakref.WeakSet()
 
 
 class Threads:
@@ -17,6 +20,14 @@ class Threads:
         self._most = most
         self._changed = threading.Condition()
         self._todo: deque[Callable[[], object]] = deque()
+        self._count = self._idle = 0
+
+        _ALL.add(self)
+
+    def _forget(self) -> None:
+        """Begin anew in a process that was forked: the parent's threads are not here, and what they do is theirs."""
+        self._changed = threading.Condition()
+        self._todo = deque()
         self._count = self._idle = 0
 
     def __len__(self) -> int:
@@ -75,3 +86,11 @@ class Threads:
                 return self._todo.popleft()
             finally:
                 self._idle -= 1
+
+
+def _forget_all() -> None:
+    for threads in list(_ALL):
+        threads._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

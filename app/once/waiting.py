@@ -21,7 +21,25 @@ _FOLLOWED_SECONDS = 600
 NOBODY = ""
 # What no delivery has come for after so long is taken on without one.
 NEXT_DELIVERY_SECONDS = 6
+_FULL_SAID_EVERY_SECONDS = 10.0
 logger = logging.getLogger("wechat")
+
+
+class _Complaint:
+    """What would be said for each of many messages: said when it begins, then every ten seconds, with a count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._silent_until, self._unsaid = 0.0, 0
+
+    def say(self, what: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._silent_until:
+                self._unsaid += 1
+                return
+            self._silent_until, unsaid, self._unsaid = now + _FULL_SAID_EVERY_SECONDS, self._unsaid, 0
+        logger.error("%s (%d more since the line before)" if unsaid else "%s", what, *((unsaid,) if unsaid else ()))
 
 
 class Events(NamedTuple):
@@ -50,6 +68,7 @@ class Waiting:
         self._most = most
         self._deaths = Deaths(_LOOKS_WITHOUT_BEAT)
         self._held = Held()
+        self._complaint = _Complaint()
         self._keeping = threading.Lock()
         self._looked_at = 0.0
         self.pulse = Pulse(self._hung_up)
@@ -71,12 +90,16 @@ class Waiting:
         try:
             self.keep(delivery)
         except OSError as error:
-            logger.error("a delivery cannot be held, WeChat delivers it again: %s", error)
+            self.complain(f"a delivery cannot be held, WeChat delivers it again: {error}")
             delivery.is_in_request = False
             delivery.drop("not held")
             self.follow_unseen(delivery)
             return False
         return True
+
+    def complain(self, what: str) -> None:
+        """Say in the log that no more can be held; it would be said for every message."""
+        self._complaint.say(what)
 
     def keep(self, delivery: Delivery) -> None:
         """Hold a delivery; raises OSError where that cannot be done, and it is still in its request."""

@@ -34,12 +34,14 @@ class Function:
 class Row(Function):
     """A row of HANDLERS: its key as it was written and as Python, and its handler.
 
-    ``call(message)`` runs the handler inside the middleware, and returns a coroutine where the row ``is_async``.
+    ``call(message)`` runs the handler inside the middleware, and returns a coroutine where the row ``is_async``. That
+    coroutine ``takes_thread`` where not all inside it is ``async def``.
     """
 
     key: Any
     text: str
     call: Handler
+    takes_thread: bool
 
     @property
     def handler(self) -> Handler | None:
@@ -56,13 +58,13 @@ def row_of(key: Any, handler: Handler, middleware: Sequence[Middleware] = ()) ->
     """Return the row for an item of HANDLERS, inside ``middleware``, of which the first is outermost."""
     call, is_async = compose(handler, middleware)
     name, file, line, _ = _about(handler)
-    return Row(handler, name, file, line, is_async, key, _as_python(key), call)
+    return Row(handler, name, file, line, is_async, key, _as_python(key), call, _takes_thread(handler, middleware))
 
 
 def no_row(middleware: Sequence[Middleware]) -> Row:
     """Return the row of what no row takes: the middleware alone."""
     call, is_async = compose(_take_none, middleware)
-    return Row(_take_none, "-", "", 0, is_async, None, "", call)
+    return Row(_take_none, "-", "", 0, is_async, None, "", call, _takes_thread(_take_none, middleware))
 
 
 def compose(handler: Handler, middleware: Sequence[Middleware]) -> tuple[Handler, bool]:
@@ -119,6 +121,10 @@ def _as_python(key: Any) -> str:
         return repr(key)
     parts = (f"re.compile({part.pattern!r})" if isinstance(part, re.Pattern) else repr(part) for part in key)
     return f"({', '.join(parts)})"
+
+
+def _takes_thread(handler: Handler, middleware: Sequence[Middleware]) -> bool:
+    return not all(is_such(function, inspect.iscoroutinefunction) for function in (handler, *middleware))
 
 
 def _take_none(message: Any) -> None:

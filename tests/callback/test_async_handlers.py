@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from flask import current_app, request
 
 from app.sandbox.messages import text_message
 from tests.actors import OPENID, Account
+from tests.servers import wait_for
 
 Open = Callable[..., Account]
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
@@ -45,6 +47,22 @@ def test_it_runs_where_it_should(say: Callable[..., str], request: pytest.Fixtur
     name = say(lambda message: threading.current_thread().name)
     place = request.node.callspec.params["say"]
     assert name == {"inline": "MainThread", "thread": "handler"}.get(place, "loop")
+
+
+def test_it_answers_once_where_it_forks_and_comes_back_in_both_processes(
+    say: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    children: list[int] = []
+
+    def forks(message: Any) -> str:
+        if child := os.fork():
+            children.append(child)
+            return "parent"
+        return "child"
+
+    assert say(forks) == "parent"
+    assert wait_for(lambda: os.waitpid(children[0], os.WNOHANG)[0]) == children[0]
+    assert "its child came back from it" in capfd.readouterr().err
 
 
 def test_its_value_is_the_reply(say: Callable[..., str]) -> None:

@@ -22,9 +22,10 @@ class Row(NamedTuple):
 
     name: str = "handler"
     is_async: bool = False
+    takes_thread: bool = True
 
 
-PLAIN, ASYNC = Row(), Row("coroutine", is_async=True)
+PLAIN, ASYNC = Row(), Row("coroutine", is_async=True, takes_thread=False)
 
 
 @dataclass(eq=False)

@@ -81,6 +81,13 @@ def test_what_was_given_back_is_carried_by_who_comes_next(facts: Facts) -> None:
     assert facts.carry(KEY, "claim a")
 
 
+def test_what_a_delivery_has_brought_no_other_one_gives_back(facts: Facts) -> None:
+    facts.carry(KEY)
+    facts.note_delivered(KEY)
+    facts.give_back(KEY)
+    assert [facts.carry(KEY), facts.carry(KEY, "claim a")] == [True, False]
+
+
 def test_without_a_cache_everybody_is_first(facts: Facts, cache: Cache) -> None:
     cache.add = lambda *_: False
     assert [facts.claim(KEY, '"a"'), facts.claim(KEY, '"b"')] == ['"a"', '"b"']

@@ -227,7 +227,7 @@ def test_more_than_the_files_allow_are_not_held_and_those_who_are_get_their_answ
     asked = [service.ask("async all") for _ in range(180)]
     wait_for(lambda: len(service.lines()) == 30 and service.held() == 150)
     assert {line["outcome"] for line in service.lines()} <= {"busy", "not held"}
-    assert "max-fd" in service.server.output()
+    assert service.server.output().count("max-fd") == 1  # not once a message
     service.end("all")
     shown = Counter(shown_or_nothing(delivery) for delivery in asked)
     assert shown.pop("answer to all") == 150

@@ -223,6 +223,18 @@ def test_hanging_up_at_any_moment_costs_no_answer_and_brings_none_twice(
 @either_way
 @thorough
 @given(data=st.data())
+def test_a_write_that_fails_costs_no_answer_where_it_is_the_first_to_see_that_the_caller_has_gone(
+    data: st.DataObject, sends: bool
+) -> None:
+    patience = (2.0, 2.9, 3.0, 4.0, 4.4)
+    world, wechat = play(data, sends=sends, patience=patience, unseen_seconds=1.0)
+    assert world.runs == 1
+    assert wechat.got == ["answer of run 1"]
+
+
+@either_way
+@thorough
+@given(data=st.data())
 def test_where_hanging_up_cannot_be_seen_wechat_is_answered_once(data: st.DataObject, sends: bool) -> None:
     world, wechat = play(data, sends=sends, is_seen=False)
     assert wechat.answered

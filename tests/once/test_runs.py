@@ -72,6 +72,18 @@ def test_coroutines_do_not_count_against_plain_handlers_and_have_a_bound_of_thei
     places(runs, 1)
 
 
+def test_a_plain_handler_behind_async_middleware_counts_as_one_of_the_plain_ones() -> None:
+    runs, behind = runs_of(most=10), Row("behind", is_async=True, takes_thread=True)
+    assert set(places(runs, 9, row=behind)) == {ON_LOOP}
+    with pytest.raises(Busy):
+        places(runs, 1, row=behind)
+    places(runs, 1)
+    with pytest.raises(Busy):
+        places(runs, 1)
+    runs.leave(Question(row=behind), ON_LOOP)
+    places(runs, 1, row=behind)
+
+
 def test_what_can_wait_leaves_half_to_those_who_cannot() -> None:
     runs, message = runs_of(most=10), Question()
     entered = [runs.enter(message, may_be_inline=False) for _ in range(4)]

@@ -1,5 +1,7 @@
 """Threads made on demand, up to a bound, which end when there is nothing to do."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -123,6 +125,24 @@ def test_where_one_thread_is_there_already_it_does_what_no_further_thread_can_be
     assert not done.is_set()
     end.set()
     assert done.wait(5)
+
+
+def test_a_forked_process_starts_with_no_threads_and_no_work_of_its_parent(end: threading.Event) -> None:
+    threads, reading, writing = Threads("parent", 1), *os.pipe()
+    for _ in range(3):
+        threads.start(end.wait)
+    if (child := os.fork()) == 0:
+        os.write(writing, f"{len(threads)}".encode())
+        threads.start(lambda: os.write(writing, b" done"))
+        threading.Event().wait(20)
+        os._exit(0)
+    found = b""
+    while found != b"0 done":
+        found += os.read(reading, 100)
+        assert b"0 done".startswith(found)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(threads) == 3
 
 
 def test_no_thread_keeps_the_process() -> None:

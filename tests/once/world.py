@@ -190,7 +190,7 @@ class Caller:
         self.is_closed = True
         if not self.has_hung_up:
             self.got = answer
-        return not self.is_seen_gone
+        return not self.has_hung_up
 
     def drop(self, number: int, answer: Answer) -> None:
         self.is_closed = True
@@ -250,7 +250,7 @@ class Process:
                     task.tend()
 
 
-_ROW = SimpleNamespace(name="handler", is_async=False)
+_ROW = SimpleNamespace(name="handler", is_async=False, takes_thread=True)
 
 
 def message_of(fields: dict[str, Any]) -> Any:
