@@ -76,7 +76,7 @@ class AnswerMaker:
 
     def session_of(self, openid: str) -> Session:
         """Return the fan's session."""
-        return Session(self._cache, openid, self._settings.session_seconds)
+        return Session(self._cache.fans, openid, self._settings.session_seconds)
 
     async def answer(self, message: Any) -> Answer:
         """Return the answer: the handler's, one that was waiting for the fan, or what stands in for it."""
