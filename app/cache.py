@@ -47,7 +47,6 @@ class Cache:
         self.add: Callable[[str, str, int], bool] = self._guarded(self._backend.add, False)
         self.delete: Callable[[str], bool] = self._guarded(self._backend.delete, False)
         self._set: Callable[[str, str, int], Any] = self._guarded(self._backend.set, None)
-        self._fill: Callable[[], float | None] = self._guarded(self._backend.fill, None)
 
     def key(self, kind: str, *parts: str) -> str:
         """Return a key of bounded length, whatever the sender put into ``parts``."""
@@ -78,7 +77,8 @@ class Cache:
     def fills(self) -> dict[str, float]:
         """Return how full each room is, from 0 to 1; one is missing where that is not known."""
         rooms = {"messages": self, "fans": self.fans}
-        return {name: fill for name, room in rooms.items() if (fill := room._fill()) is not None}
+        fills = {name: room._guarded(room._backend.fill, None)() for name, room in rooms.items()}
+        return {name: fill for name, fill in fills.items() if fill is not None}
 
     def set(self, key: str, value: str, seconds: int) -> bool:
         """Store ``value`` and return whether it could be done."""
