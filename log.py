@@ -19,6 +19,8 @@ _PLAIN_VALUE = re.compile(r"[^\s\"'=\\\x00-\x1f\x7f]+")
 _SECRET_PARAMETER = re.compile(
     r"([?&](?:\w*token|\w*secret|\w*password|\w*signature|openid|ticket|code|echostr)=)[^&\s\"']+"
 )
+# Controls of 7 and 8 bits but \n and \t, what turns the direction of writing, other line ends, half characters.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NAME = "wechat"
 _FOLLOW_SECONDS = 1.0
 
@@ -56,6 +58,11 @@ def message(fields: Mapping[str, Any]) -> None:
         for handler in root.handlers:
             if isinstance(handler, LineHandler) and handler.level <= logging.INFO:
                 handler.write(handler.lines.line(time.time(), "INFO", _NAME, "message", fields))
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with what could command a terminal, or turn or end a line unseen, as ``\\u0085``."""
+    return text if text.isprintable() else _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def masked(openid: str) -> str:
@@ -108,7 +115,7 @@ class _TextFormatter(_Formatter):
             parts.append(f"{key}={shown if shown.isalnum() else _quoted(shown)}")
         # Indented: what an exception says must not pass for a line of ours.
         line = self.without_secrets(" ".join(parts) + (textwrap.indent(f"\n{traceback}", "    ") if traceback else ""))
-        return f"{self.time(created)} {level} {name} {line}"
+        return visible(f"{self.time(created)} {level} {name} {line}")
 
 
 class _JsonFormatter(_Formatter):
@@ -118,7 +125,7 @@ class _JsonFormatter(_Formatter):
         line = {"time": self.time(created), "level": level, "logger": name, "message": text, **fields}
         if traceback:
             line["traceback"] = traceback
-        return self.without_secrets(json.dumps(line, ensure_ascii=False, default=str))
+        return visible(self.without_secrets(json.dumps(line, ensure_ascii=False, default=str)))
 
 
 class LineHandler(logging.Handler):

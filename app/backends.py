@@ -1,5 +1,8 @@
 """What the cache is made of: cachelib's backends for uWSGI, memory and Redis, and one for memcached, all for text."""
 
+import json
+import random
+import socket
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -14,7 +17,8 @@ from cachelib.uwsgi import UWSGICache
 # A message has 5 seconds in all: a server that says nothing for so long is not waited for.
 _TIMEOUT_SECONDS = 0.5
 _MOST_CONNECTIONS = 5000  # never fewer than threads: each may wait for a Redis that hangs
-_MEMORY_ITEMS = 100_000
+_MEMORY_ITEMS = 50_000  # of each of two
+_SAMPLE = 200
 
 
 class Opened(NamedTuple):
@@ -42,6 +46,8 @@ class _TextSerializer(BaseSerializer):
 class _UwsgiCache(UWSGICache):
     """cachelib's, with nothing between the text and uWSGI: each message asks it five times."""
 
+    _of_ini: dict[str, int] | None = None
+
     def get(self, key: str) -> str | None:
         value = self._uwsgi.cache_get(key, self.cache)
         return None if value is None else value.decode()
@@ -52,11 +58,39 @@ class _UwsgiCache(UWSGICache):
     def set(self, key: str, value: str, timeout: int) -> bool:
         return bool(self._uwsgi.cache_update(key, value.encode(), timeout, self.cache))
 
+    def num(self) -> int:
+        """Return how many items there are, 0 where there is no such cache."""
+        return int(self._uwsgi.cache_num(self.cache) or 0)
+
+    def fill(self) -> float | None:
+        """Return how full it is: by its items, or its blocks, by a sample of them; None where uWSGI does not say."""
+        if (size := self._size()) is None:
+            return None
+        keys = self._uwsgi.cache_keys(self.cache) or []
+        sample = random.sample(keys, min(len(keys), _SAMPLE))
+        values = [value for key in sample if (value := self._uwsgi.cache_get(key, self.cache)) is not None]
+        blocks = sum(-(-len(value) // size["blocksize"]) for value in values) / max(len(values), 1)
+        items, room = size["max_items"] - 1, size["blocks"]  # the first item is uWSGI's own
+        return max(len(keys) / items, len(keys) * blocks / room)
+
+    def _size(self) -> dict[str, int] | None:
+        """Return what the ini gave it, as uWSGI's figures say: of two options of one name, uwsgi.opt has the last."""
+        if self._of_ini is None and (stats := self._uwsgi.opt.get("stats")):
+            with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as asked, asked.makefile() as answer:
+                asked.settimeout(_TIMEOUT_SECONDS)
+                asked.connect(stats)
+                self._of_ini = next((one for one in json.load(answer)["caches"] if one["name"] == self.cache), None)
+        return self._of_ini
+
 
 class _MemoryCache(SimpleCache):
     """cachelib's, with text."""
 
     serializer = _TextSerializer()
+
+    def fill(self) -> float:
+        """Return how full it is."""
+        return len(self._cache) / _MEMORY_ITEMS
 
     def _remove_older(self) -> None:
         # One at a time, as cachelib does, sorts all of them for each new one.
@@ -72,6 +106,15 @@ class _RedisTextCache(RedisCache):
     def add(self, key: str, value: str, timeout: int) -> bool:
         # One command: after SETNX and before EXPIRE, a process that dies would leave a key for ever.
         return bool(self._write_client.set(key, value.encode(), ex=timeout, nx=True))
+
+    def fill(self) -> float | None:
+        """Return how full Redis is, None where it has no limit or does not tell."""
+        try:
+            said = self._write_client.info("memory")
+        except import_module("redis").ResponseError:  # not for this user of it
+            return None
+        most = int(said.get("maxmemory", 0))
+        return int(said["used_memory"]) / most if most else None
 
     def info(self) -> dict[str, Any]:
         """Return what Redis tells of itself."""
@@ -106,6 +149,11 @@ class _MemcachedCache(BaseCache):
 
     def delete(self, key: str) -> bool:
         return bool(self._ask("delete", key))
+
+    def fill(self) -> float | None:
+        """Return how full memcached is."""
+        said = self._ask("stats")
+        return int(said[b"bytes"]) / int(said[b"limit_maxbytes"])
 
     def close(self) -> None:
         """Close its connections."""

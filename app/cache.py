@@ -30,11 +30,13 @@ class Cache:
 
     ``add`` stores only where nothing stands and returns whether it did; it is the one atomic step across processes.
     A cache that fails costs what it remembers, never an answer: nothing stands in it then, and it takes nothing.
-    ``shared`` tells whether another process can be in it.
+    ``shared`` tells whether another process can be in it. ``fans`` has a room of its own, where the backend can have
+    two: for what fans and visitors can multiply. Full, it costs none of what "one answer per message" hangs on.
     """
 
-    def __init__(self, opened: Opened, appid: str, *, shared: bool = True) -> None:
+    def __init__(self, opened: Opened, appid: str, *, shared: bool = True, fans: "Cache | None" = None) -> None:
         self._backend, self._failures, refusals, _ = opened
+        self.fans = fans or self
         self._refusals: tuple[type[Exception], ...] = (*refusals, UnicodeDecodeError)  # what stands there is not ours
         self._appid = appid
         self._failing = False
@@ -71,6 +73,12 @@ class Cache:
         """Tell whether something can be put in, and found again."""
         key = self.key("probe", "ready")
         return self.set(key, "true", _PROBE_SECONDS) and self.get(key) is not None
+
+    def fills(self) -> dict[str, float]:
+        """Return how full each room is, from 0 to 1; one is missing where that is not known."""
+        rooms = {"messages": self, "fans": self.fans}
+        fills = {name: room._guarded(room._backend.fill, None)() for name, room in rooms.items()}
+        return {name: fill for name, fill in fills.items() if fill is not None}
 
     def set(self, key: str, value: str, seconds: int) -> bool:
         """Store ``value`` and return whether it could be done."""
@@ -122,7 +130,7 @@ def connect(url: str, appid: str) -> Cache:
     """
     scheme = url.partition(":")[0]
     if scheme == "memory":
-        return Cache(open_memory(), appid, shared=False)
+        return Cache(open_memory(), appid, shared=False, fans=Cache(open_memory(), appid, shared=False))
     if scheme == "uwsgi":
         return _connect_uwsgi(url, appid)
     try:
@@ -147,7 +155,16 @@ def _connect_uwsgi(url: str, appid: str) -> Cache:
         opened = open_uwsgi(name)
     except RuntimeError as error:
         raise ConfigError(f"WECHAT_CACHE_URL={url} works under uWSGI only; expected memory:// elsewhere") from error
-    cache = Cache(opened, appid, shared=sys.modules["uwsgi"].numproc > 1)
-    if not opened.backend.set(cache.key("probe", "start"), "1", _PROBE_SECONDS):
+    is_shared, of_fans = sys.modules["uwsgi"].numproc > 1, open_uwsgi(f"{name}-fans")
+    fans = Cache(of_fans, appid, shared=is_shared)
+    cache = Cache(opened, appid, shared=is_shared, fans=fans if _takes(of_fans, fans) else None)
+    if not _takes(opened, cache):
         raise ConfigError(f"WECHAT_CACHE_URL={url}: uWSGI has no cache {name!r}; expected cache2 = name={name},...")
+    if cache.fans is cache:
+        logger.warning("sessions share the room of claims and answers: uWSGI has no cache2 = name=%s-fans,...", name)
     return cache
+
+
+def _takes(opened: Opened, cache: Cache) -> bool:
+    """Tell whether uWSGI has this cache; one that is full takes what is there already, or is known by its items."""
+    return bool(opened.backend.set(cache.key("probe", "start"), "1", _PROBE_SECONDS)) or opened.backend.num() > 0

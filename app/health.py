@@ -22,7 +22,16 @@ logger = logging.getLogger("wechat.health")
 
 def add_health(app: Flask, cache: Cache, table: Table) -> Callable[[], dict[str, bool]]:
     """Put the three pages on ``app``, and return what looks whether cache, database and handlers are ready."""
-    probes = {"cache": _Probe(cache.answers), "database": _Probe(lambda: _has_answered(app))}
+    fills: dict[str, float] = {}
+
+    def cache_answers() -> bool:
+        nonlocal fills
+        fills = cache.fills()
+        for room, fill in fills.items():
+            metrics.CACHE_FILL.labels(room).set(fill)
+        return cache.answers()
+
+    probes = {"cache": _Probe(cache_answers), "database": _Probe(lambda: _has_answered(app))}
 
     def look() -> dict[str, bool]:
         """Return what of that which a message needs has answered within a second."""
@@ -39,9 +48,10 @@ def add_health(app: Flask, cache: Cache, table: Table) -> Callable[[], dict[str,
         return _plain("ok\n")
 
     def readyz() -> Response:
-        """GET /readyz: what a message needs answers within a second; 503 where it does not."""
+        """GET /readyz: what a message needs answers within a second, else 503; and how full the cache is."""
         is_ready = look()
         lines = [f"{name}: {'ok' if is_so else 'not ready; the log says why'}\n" for name, is_so in is_ready.items()]
+        lines += [f"cache, room of {room}: {fill:.0%} full\n" for room, fill in fills.items()]
         return _plain("".join(lines), 200 if all(is_ready.values()) else 503)
 
     def figures() -> Response:

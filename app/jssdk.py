@@ -4,7 +4,7 @@ import logging
 import secrets
 import time
 from typing import Any
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, jsonify, request
 
@@ -22,7 +22,10 @@ def add_jssdk(app: Flask, settings: Settings) -> None:
 
     def jssdk() -> Any:
         """GET /jssdk?url=PAGE: what ``wx.config`` takes, as JSON."""
-        url = urldefrag(request.args.get("url", "")).url
+        url, is_whole = _given()
+        if not is_whole:
+            error = "url: expected the page's address encoded by encodeURIComponent, or & ends it and + is a space"
+            return _allowed(jsonify(error=error), allowed), 400
         if not _is_of(url, allowed):
             hosts = " or ".join(sorted(allowed)) or "a host that WECHAT_PUBLIC_URL names, which is not set"
             error = f"url: expected the page's http(s) address on {hosts}"
@@ -35,6 +38,13 @@ def add_jssdk(app: Flask, settings: Settings) -> None:
         return _allowed(jsonify(signed), allowed)
 
     app.add_url_rule("/jssdk", view_func=jssdk)
+
+
+def _given() -> tuple[str, bool]:
+    """Return the page's address up to its ``#``, byte for byte, and whether that can be all of it."""
+    url = request.args.get("url", "").partition("#")[0]
+    query = request.query_string.partition(b"url=")[2].partition(b"?")[2]  # of the page, where it was not encoded
+    return url, not {*b"&+"} & {*query}
 
 
 def _signed(url: str) -> dict[str, Any]:

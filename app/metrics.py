@@ -149,6 +149,13 @@ READY = Gauge(
     registry=REGISTRY,
     multiprocess_mode="mostrecent",
 )
+CACHE_FILL = Gauge(
+    "wechat_cache_fill",
+    "How full the shared cache is, from 0 to 1: the room of messages, and that of fans.",
+    ("room",),
+    registry=REGISTRY,
+    multiprocess_mode="mostrecent",
+)
 CACHE_ERRORS = Counter("wechat_cache_errors", "Times that the cache failed.", ("reason",), registry=REGISTRY)
 
 # There from the start, so that the first of its kind is seen as one more.

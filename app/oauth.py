@@ -1,11 +1,13 @@
 """The door of the fan's browser: login by WeChat for pages that need to know who looks at them."""
 
+import base64
 import functools
 import logging
 import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -25,10 +27,13 @@ _API = "https://api.weixin.qq.com"
 _LOGIN_SECONDS = 900
 _MOST_LOGINS = 5  # at once, in the tabs of one browser
 _MOST_COOKIE_CHARACTERS, _MOST_PATH_CHARACTERS = 2000, 1500
+_RANDOM_BYTES, _MOST_STATE_CHARACTERS = 16, 128
+_DECLINED = "authdeny"  # in place of a code
 # A path on this site, and no second slash that would make it another's; browsers take \ for /.
 _OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 # The code is wrong, used, missing or expired: a new login helps.
-_BAD_CODE = (40029, 40163, 41008, 42003)
+_USED_CODE = 40163
+_BAD_CODE = (40029, _USED_CODE, 41008, 42003)
 _PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><body style="font-family:sans-serif;max-width:24em;margin:3em auto;padding:0 1em">
 <p>{text}</p></body></html>"""
@@ -107,54 +112,89 @@ def login() -> Any:
 
 
 def callback() -> Any:
-    """GET /oauth/callback?code=CODE&state=STATE: log the fan in whom WeChat sends back, and go on to the page."""
-    api, state = get_api(), request.args.get("state", "")
-    target, scope, since = session.get("logins", {}).get(state, ("", "", 0))
+    """GET /oauth/callback?code=CODE&state=STATE: log the fan in whom WeChat sends back, and go on to the page.
+
+    What has begun and ended is in the browser's cookie; the cache keeps a state once WeChat has taken a code with it.
+    """
+    api, state, code = get_api(), request.args.get("state", ""), request.args.get("code", "")
+    begun = session.get("logins", {}).get(state)
+    target, scope, since = begun or (*_carried(state), 0)
     is_again = state.startswith("1")
-    if not target or time.time() - since > _LOGIN_SECONDS:
-        if "fan" in session and target:
-            return redirect(target)
-        return _once_more(target or "/", scope or BASE, is_again)
-    mine = to_json(secrets.token_hex(6))
-    if api.cache.claim(api.cache.key("oauth", state), mine, _LOGIN_SECONDS) != mine:  # the page was loaded again
-        return redirect(target) if _fan(scope) else _once_more(target, scope, is_again)
-    if not (code := request.args.get("code", "")):
+    if not code or code == _DECLINED:
+        _end(state)
         return _page(403, "你取消了登录 / you did not log in", target, scope)
+    if time.time() - since > _LOGIN_SECONDS:
+        return redirect(target) if begun and "fan" in session else _once_more(target, scope, is_again)
     try:
         fan, kept_scope = _ask(api.client, code)
+        mine = to_json(secrets.token_hex(6))
+        if api.cache.fans.claim(api.cache.key("oauth", state), mine, _LOGIN_SECONDS) != mine:  # by a copy of the cookie
+            return _once_more(target, scope, is_again)
         if not fan.is_snapshotuser:
             keep_fan(api.settings.account, fan.openid, fan._asdict())
     except ApiError as error:
         logger.warning("a login failed: %s", error)
+        if error.errcode != _USED_CODE:  # else the page was loaded twice at once: the cookie is the other's
+            _end(state)
         if error.errcode in _BAD_CODE:
             return _once_more(target, scope, is_again)
         return _page(503, "微信暂时没有回应，请重试 / WeChat does not answer just now", target, scope)
     except StoreError as error:
         logger.error("a login failed: %s", error)
         return _page(503, "暂时无法登录，请稍后重试 / nobody can log in just now", target, scope)
-    if scope == USERINFO != kept_scope:
+    if scope == USERINFO != kept_scope and not fan.is_snapshotuser:
         return _page(403, "微信没有给出昵称和头像 / WeChat did not tell the name and picture", target, scope)
-    session["fan"] = {"openid": fan.openid, "scope": kept_scope, "snapshot": fan.is_snapshotuser}
+    known_scope = scope if fan.is_snapshotuser else kept_scope  # of whom there is no more to be known
+    session["fan"] = {"openid": fan.openid, "scope": known_scope, "snapshot": fan.is_snapshotuser}
+    session["logins"] = {**session["logins"], state: [target, scope, 0]}  # for who loads this page again
     session.permanent = True
     return redirect(target)
 
 
 def _to_wechat(settings: Settings, target: str, scope: str, *, again: bool) -> Any:
     # https://developers.weixin.qq.com/doc/offiaccount/OA_Web_Apps/Wechat_webpage_authorization.html
-    state = f"{int(again)}{secrets.token_hex(16)}"
+    way_back = f"{settings.public_url}{url_for('oauth.callback')}"
+    state = _state(target, scope, again=again)
+    if len(state) > _MOST_STATE_CHARACTERS:
+        state = _state("", scope, again=again)
+        way_back += f"?{urlencode({'next': target})}"
     logins = [*session.get("logins", {}).items(), (state, [target, scope, int(time.time())])][-_MOST_LOGINS:]
     while len(logins) > 1 and len(to_json(logins)) > _MOST_COOKIE_CHARACTERS:  # browsers take 4096, all in all
         logins.pop(0)
     session["logins"] = dict(logins)
     query = {  # in this order: WeChat's page is particular about it
         "appid": settings.appid,
-        "redirect_uri": f"{settings.public_url}{url_for('oauth.callback')}",
+        "redirect_uri": way_back,
         "response_type": "code",
         "scope": scope,
         "state": state,
     }
     base = settings.api_base_url if settings.sandbox else _AUTHORIZE_URL
     return redirect(f"{base}{_AUTHORIZE_PATH}?{urlencode(query, quote_via=quote, safe='')}#wechat_redirect")
+
+
+def _state(target: str, scope: str, *, again: bool) -> str:
+    """Return a new state: letters and digits, as WeChat wants it, which say where the browser wanted to go."""
+    carried = base64.b32encode(target.encode()).decode().rstrip("=").lower()
+    return f"{int(again)}{int(scope == USERINFO)}{secrets.token_hex(_RANDOM_BYTES)}{carried}"
+
+
+def _carried(state: str) -> tuple[str, str]:
+    """Return page and scope of a login whose cookie is not here: a snapshot page has cookies of its own.
+
+    Nobody vouches for them; all that is done with them is to begin a new login.
+    """
+    scope = USERINFO if state[1:2] == "1" else BASE
+    carried = state[2 + 2 * _RANDOM_BYTES :].upper()
+    target = request.args.get("next", "")
+    with suppress(ValueError):
+        target = target or base64.b32decode(carried + "=" * (-len(carried) % 8)).decode()
+    return target or "/", scope
+
+
+def _end(state: str) -> None:
+    """Take the login out of the cookie: its state has been used."""
+    session["logins"] = {one: login for one, login in session.get("logins", {}).items() if one != state}
 
 
 def _once_more(target: str, scope: str, is_again: bool) -> Any:
@@ -176,7 +216,7 @@ def _ask(client: Client, code: str) -> tuple[LoggedIn, str]:
     if not openid:
         raise ApiError(None, "WeChat's answer holds no openid")
     profile = {}
-    if scope == USERINFO:
+    if scope == USERINFO and not is_snapshot:  # whose profile WeChat does not tell
         wanted = {"access_token": said["access_token"], "openid": openid, "lang": "zh_CN"}
         profile = client.without_token("get", f"{_API}/sns/userinfo", params=wanted)
     known = {name: profile.get(name) or said.get(name) for name in ("unionid", "nickname", "headimgurl")}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from redis import Redis
 
 from tests.actors import Account
 from tests.cache_servers import redis_server
@@ -15,7 +16,9 @@ from tests.figures import figures
 from tests.servers import free_port, wait_for
 
 Open = Callable[..., Account]
-READY = "cache: ok\ndatabase: ok\nhandlers: ok\n"
+FILLS = "cache, room of messages: 0% full\ncache, room of fans: 0% full\n"
+READY = f"cache: ok\ndatabase: ok\nhandlers: ok\n{FILLS}"
+UNLIMITED = READY.removesuffix(FILLS)  # a Redis without maxmemory
 
 
 def ready(client: FlaskClient) -> tuple[int, str]:
@@ -49,13 +52,13 @@ def test_without_a_row_it_is_not_ready(account: Open) -> None:
 def test_a_cache_that_is_down_slow_or_back_is_seen(account: Open, tmp_path: Path) -> None:
     with redis_server(tmp_path) as redis:
         client = account({"*": print}, WECHAT_CACHE_URL=f"redis://127.0.0.1:{redis.port}").client
-        assert ready(client) == (200, READY)
+        assert ready(client) == (200, UNLIMITED)
         redis.stand_still()
         status, text = ready(client)
         assert (status, text.splitlines()[0]) == (503, "cache: not ready; the log says why")
         assert client.get("/healthz").status_code == 200
         redis.go_on()
-        wait_for(lambda: ready(client) == (200, READY))
+        wait_for(lambda: ready(client) == (200, UNLIMITED))
         redis.kill()
         assert ready(client)[0] == 503
 
@@ -66,12 +69,45 @@ def test_a_cache_that_is_full_is_seen(account: Open, tmp_path: Path) -> None:
         assert ready(client)[0] == 503
 
 
+def test_how_full_the_cache_is_is_said_before_it_is_full(account: Open, tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--maxmemory", "20mb", "--maxmemory-policy", "noeviction") as redis:
+        client = account({"*": print}, WECHAT_CACHE_URL=f"redis://127.0.0.1:{redis.port}").client
+        ready(client)
+        before = figures(client.get("/metrics").text)
+        with Redis(port=redis.port) as connection:
+            for number in range(1000):
+                connection.set(f"much{number}", b"x" * 10_000)
+        status, text = ready(client)
+        after = figures(client.get("/metrics").text)
+    for room in ("messages", "fans"):
+        assert 0.4 < after["wechat_cache_fill", room] - before["wechat_cache_fill", room] < 0.6
+        assert f"cache, room of {room}: {after['wechat_cache_fill', room]:.0%} full\n" in text
+    assert status == 200
+
+
+def test_in_memory_one_room_that_is_full_leaves_the_other_alone(account: Open) -> None:
+    opened = account({"*": print})
+    cache = opened.app.extensions["wechat_api"].cache
+    for number in range(1000):
+        cache.fans.set(f"session{number}", "{}", 60)
+    assert "room of messages: 0% full\ncache, room of fans: 2% full" in ready(opened.client)[1]
+
+
+def test_a_redis_whose_user_may_not_ask_says_nothing_and_complains_of_nothing(
+    account: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server(tmp_path, "--rename-command", "INFO", "", "--maxmemory", "100mb") as redis:
+        client = account({"*": print}, WECHAT_CACHE_URL=f"redis://127.0.0.1:{redis.port}").client
+        assert ready(client) == (200, UNLIMITED)
+    assert "the cache fails" not in caplog.text
+
+
 def test_a_database_that_is_locked_out_is_seen_and_named_in_the_log(
     account: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"mysql://wechat:hunter2hunter2@127.0.0.1:{free_port()}/wechat"
     status, text = ready(account({"*": print}, WECHAT_DATABASE_URL=url).client)
-    assert (status, text) == (503, "cache: ok\ndatabase: not ready; the log says why\nhandlers: ok\n")
+    assert (status, text) == (503, READY.replace("database: ok", "database: not ready; the log says why"))
     assert "not ready: the database fails" in caplog.text
     assert "hunter2" not in caplog.text + text
 

@@ -196,3 +196,8 @@ def test_the_repository_holds_no_secret_and_no_leftover() -> None:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert ".env" not in files
     assert not [name for name in files if name.endswith((".pyc", ".log", ".db"))]
+
+
+def test_every_command_prints_by_the_one_function_that_a_fan_cannot_trick() -> None:
+    found = [path.name for path in (ROOT / "app" / "cli").glob("*.py") if "click.echo(" in path.read_text()]
+    assert found == ["__init__.py"]

@@ -58,13 +58,24 @@ def test_the_official_example_is_signed_as_it_is_there(open_app: Callable[..., F
 
 @pytest.mark.parametrize(
     "url",
-    [f"{SITE}/page?a=1&b=中", "http://WX.example.com/", "https://m.example.com/x", "http://203.0.113.5:8080/y"],
+    [
+        f"{SITE}/page?a=1&b=中",
+        f"{SITE}/p?",
+        f"{SITE}/p;?x",
+        f"{SITE}/p;",
+        f"{SITE}/a b?c+d=%E4%B8%AD&&",
+        f"{SITE}?",
+        SITE,
+        "http://WX.example.com/",
+        "https://m.example.com/x",
+        "http://203.0.113.5:8080/y",
+    ],
 )
 def test_pages_of_this_site_and_of_the_hosts_in_the_settings_are_signed(
     url: str, open_app: Callable[..., Flask]
 ) -> None:
     app = open_app()
-    said = sign(app.test_client(), f"{url}#part").get_json()
+    said = sign(app.test_client(), f"{url}#/route?x#y").get_json()
     with app.app_context():
         ticket = get_api().client.jsapi_ticket
     text = f"jsapi_ticket={ticket}&noncestr={said['nonceStr']}&timestamp={said['timestamp']}&url={url}"
@@ -96,6 +107,18 @@ def test_a_missing_url_is_named(browser: FlaskClient) -> None:
     response = browser.get("/jssdk")
     assert response.status_code == 400
     assert response.get_json()["error"].startswith("url: expected")
+
+
+@pytest.mark.parametrize("rest", ["?a=1&from=x", "?a=1&", "?a=1+2", "?&t=1", "?a=1&url=https://wx.example.com/"])
+def test_an_address_that_was_not_encoded_is_not_signed_by_half(rest: str, browser: FlaskClient) -> None:
+    response = browser.get(f"/jssdk?url={SITE}/p{rest}")
+    assert response.status_code == 400
+    assert "encodeURIComponent" in response.get_json()["error"]
+
+
+@pytest.mark.parametrize("query", [f"url={SITE}/p?a=1", f"t=1&url={SITE}/p?a=1", f"url={SITE}/p%3Fa=1%2B2%26b&t=1"])
+def test_one_that_was_is_signed_whatever_stands_beside_it(query: str, browser: FlaskClient) -> None:
+    assert browser.get(f"/jssdk?{query}").status_code == 200
 
 
 def test_one_ticket_serves_all(browser: FlaskClient, server: WeChatServer) -> None:

@@ -199,3 +199,35 @@ def test_a_log_file_that_cannot_be_opened_leaves_the_lines_where_they_were(tmp_p
     env = environment(LOGS_DIRECTORY=str(tmp_path / "missing"))
     done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, env=env, cwd=ROOT, check=True)
     assert b" one\n" in done.stderr
+
+
+# Of a terminal: CSI and OSC in 7 and 8 bits, backspace, CR, NEL; then bidirectional marks, and line ends of Unicode.
+HIDDEN = "\x1b\x9b\x9d\x07\x08\r\x7f\x80\x85\x9f\u061c\u200e\u200f\u202a\u202e\u2066\u2069\u2028\u2029"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("character", HIDDEN, ids=ascii)
+def test_nothing_in_a_line_commands_a_terminal_or_turns_its_text(
+    character: str, log_format: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.configure("INFO", log_format)
+    try:
+        raise ValueError(f"c{character}d")
+    except ValueError:
+        logger.exception("a%sb", character, extra={"fields": {"said": character, "in words": f"x {character} y"}})
+    log.message({"said": f"e{character}f"})
+    text = written(capfd)
+    assert character not in text
+    if log_format == "json":
+        first, second = map(json.loads, text.splitlines())
+        assert (first["said"], second["said"]) == (character, f"e{character}f")
+
+
+def test_half_a_character_is_shown_too() -> None:
+    assert log.visible("a\ud83d") == "a\\ud83d"
+
+
+def test_chinese_and_emoji_stay_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("INFO", "text")
+    logger.info("你好 👨\u200d👩\u200d👧 é عربي")
+    assert written(capfd).endswith("你好 👨\u200d👩\u200d👧 é عربي\n")

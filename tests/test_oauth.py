@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from app.api import get_api
 from app.config import Settings
+from app.errors import ApiError
 from app.oauth import USERINFO, openid_required
 from app.sandbox.login import OPENID
 from app.sandbox.messages import event_message, text_message
@@ -146,7 +147,7 @@ def test_the_address_at_wechat_is_as_wechat_wants_it(open_app: Callable[..., Fla
     pattern = (
         rf"https://open\.weixin\.qq\.com/connect/oauth2/authorize\?appid={APPID}"
         r"&redirect_uri=https%3A%2F%2Fwx\.example\.com%2Foauth%2Fcallback"
-        r"&response_type=code&scope=snsapi_base&state=[0-9a-zA-Z]{33}#wechat_redirect"
+        r"&response_type=code&scope=snsapi_base&state=[0-9a-zA-Z]{34,128}#wechat_redirect"
     )
     assert re.fullmatch(pattern, location)
 
@@ -363,3 +364,92 @@ def test_many_long_addresses_do_not_make_the_cookie_too_long(browser: Browser) -
         assert len(response.headers["Set-Cookie"]) < 4000
     assert browser.get(browser.agree(response.headers["Location"])).headers["Location"].endswith("x5")
     assert browser.get(f"/oauth/login?next=/{'x' * 1600}").status_code == 400
+
+
+def kept(app: Flask) -> set[str]:
+    cache = app.extensions["wechat_api"].cache
+    return {key for one in {cache, cache.fans} for key in one._backend._cache}
+
+
+def test_a_stranger_leaves_nothing_in_the_cache(app: Flask, browser: Browser, server: WeChatServer) -> None:
+    before = kept(app)
+    for query in ("", "&code=authdeny", "&code=made-up"):
+        for _ in range(3):
+            state = login_query(browser.get("/oauth/login?next=/mine"))["state"]
+            browser.get(f"/oauth/callback?state={state}{query}")
+            Browser(app).get(f"/oauth/callback?state={state}{query}")
+    assert server.calls_of("/sns/oauth2/access_token") == [40029] * 3
+    assert kept(app) == before
+    assert browser.log_in("/mine").status_code == 200
+    assert len(kept(app) - before) == 1  # the state, which WeChat has vouched for
+
+
+def test_a_state_is_good_once_also_with_a_copy_of_the_cookie(app: Flask, browser: Browser) -> None:
+    address = browser.get("/oauth/login?next=/mine").headers["Location"]
+    cookie = browser.client.get_cookie(f"wechat_{APPID}", domain="wx.example.com")
+    assert cookie is not None
+    assert browser.get(browser.agree(address)).headers["Location"] == "/mine"
+    other = Browser(app)
+    other.client.set_cookie(f"wechat_{APPID}", cookie.value, domain="wx.example.com")
+    assert urlsplit(other.get(browser.agree(address)).headers["Location"]).path == "/oauth/login"
+    assert other.get("/mine").status_code == 302
+
+
+@pytest.mark.parametrize("path", ["/named?a=1&b=%E4%B8%AD", "/named?" + "x" * 1400, "/"])
+def test_a_browser_that_comes_back_without_its_cookies_logs_in_anew_for_the_same_page(
+    path: str, app: Flask, browser: Browser, server: WeChatServer
+) -> None:
+    address = browser.client.get("/oauth/login", query_string={"next": path, "scope": USERINFO}, base_url=SITE).headers[
+        "Location"
+    ]
+    other = Browser(app)
+    anew = other.get(browser.agree(address)).headers["Location"]
+    assert login_query_of(anew) == {"next": path, "scope": USERINFO, "again": "1"}
+    assert server.calls_of("/sns/oauth2/access_token") == []
+    again = other.get(anew).headers["Location"]
+    assert other.get(other.agree(again)).headers["Location"] == path
+
+
+def login_query_of(address: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(address).query))
+
+
+@pytest.mark.parametrize("state", ["", "x", "00", "0" * 34 + "b", "0" * 34 + "zz", "0" * 34 + "n5sf6", "1" * 500])
+def test_a_state_that_nobody_made_leads_nowhere_else(state: str, browser: Browser) -> None:
+    response = browser.get(f"/oauth/callback?code=1&state={state}")
+    if response.status_code == 302:
+        assert urlsplit(response.headers["Location"]).path == "/oauth/login"
+        assert browser.get(response.headers["Location"]).status_code in (302, 400)
+    else:
+        assert response.status_code == 403
+
+
+def test_a_fan_who_declines_is_told_so_and_not_asked_again(browser: Browser, server: WeChatServer) -> None:
+    state = login_query(browser.get("/oauth/login?next=/named&scope=snsapi_userinfo"))["state"]
+    for _ in range(2):
+        response = browser.get(f"/oauth/callback?code=authdeny&state={state}")
+        assert response.status_code == 403
+        assert "你取消了登录" in response.text
+        assert "/oauth/login?next=/named" in response.text
+    assert server.calls_of("/sns/oauth2/access_token") == []
+
+
+def test_the_profile_of_a_snapshot_user_is_not_asked_for(browser: Browser, server: WeChatServer) -> None:
+    server.wechat.fail("/sns/userinfo", errcode=48001)
+    server.wechat.set(said_scope="snsapi_base")
+    assert browser.log_in("/named", "snapshot").text.endswith("None True")
+    assert server.calls_of("/sns/userinfo") == []
+    assert browser.get("/named").status_code == 200
+
+
+@pytest.mark.parametrize(("errcode", "status"), [(40164, 200), (40125, 503)])
+def test_a_pause_of_the_token_stops_no_login_and_one_of_the_secret_does(
+    errcode: int, status: int, app: Flask, browser: Browser, server: WeChatServer
+) -> None:
+    server.wechat.fail("/cgi-bin/stable_token", errcode=errcode)
+    with app.app_context(), pytest.raises(ApiError):
+        get_api().client.user.get("o1")
+    assert browser.log_in("/named").status_code == status
+    with app.app_context(), pytest.raises(ApiError):
+        get_api().client.menu.get()
+    assert server.calls_of("/cgi-bin/stable_token") == [errcode]  # a login that went well has not ended the pause

@@ -24,7 +24,7 @@ class Api:
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self.settings = settings
         self.cache = cache
-        self.budget = Budget(cache)
+        self.budget = Budget(cache.fans)
         self._clients: dict[int, Client] = {}
         self._lock = threading.Lock()
 
@@ -89,7 +89,7 @@ def media_id(path: str | Path, media_type: str | None = None) -> str:
     Raises ValueError for a file that WeChat would refuse, OSError, ApiError.
     """
     api = get_api()
-    return media.upload(api.client, api.cache, path, media_type)
+    return media.upload(api.client, api.cache.fans, path, media_type)
 
 
 def image(path: str | Path) -> ImageReply:

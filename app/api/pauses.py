@@ -9,12 +9,13 @@ from typing import NamedTuple
 from app.cache import Cache, to_json
 from app.errors import ApiError
 
-_ACCOUNT = "account"
-_QUOTA_USED_UP = 45009
-# By errcode: what to do. All but the quota, which is a path's own, concern every call.
+_ACCOUNT, _TOKEN = "account", "token"  # every call; every call that takes a token, and that which fetches one
+_OF_LOGIN = "/sns/"  # takes no token
+_NOT_LISTED, _QUOTA_USED_UP = 40164, 45009
+# By errcode: what to do. Those of the secret concern every call.
 _TODO = {
     40125: "compare WECHAT_APPSECRET with the account's page (设置与开发 → 基本配置), then reload",
-    40164: "put {address} on the IP white list (IP白名单) of the account's page (设置与开发 → 基本配置)",
+    _NOT_LISTED: "put {address} on the IP white list (IP白名单) of the account's page (设置与开发 → 基本配置)",
     40243: "thaw the AppSecret (解冻) on the account's page (设置与开发 → 基本配置)",
     _QUOTA_USED_UP: "wait until midnight in Beijing, or clear it once: get_client().clear_quota()",
 }
@@ -31,6 +32,18 @@ def todo(path: str, error: ApiError) -> str:
     """Return what to do after ``error`` of a call of ``path``; "" where nothing is known that helps."""
     found = _ADDRESS.search(error.errmsg)
     return _TODO.get(_meant(path, error) or 0, "").format(address=found[1] if found else "this server's address")
+
+
+def _scopes(path: str) -> tuple[str, ...]:
+    """Return whose pauses concern a call of ``path``."""
+    return (_ACCOUNT, path) if path.startswith(_OF_LOGIN) else (_ACCOUNT, _TOKEN, path)
+
+
+def _scope_of(path: str, errcode: int) -> str:
+    """Return what pauses after ``errcode``."""
+    if errcode == _QUOTA_USED_UP or (errcode == _NOT_LISTED and path.startswith(_OF_LOGIN)):
+        return path
+    return _TOKEN if errcode == _NOT_LISTED else _ACCOUNT
 
 
 def _meant(path: str, error: ApiError) -> int | None:
@@ -57,7 +70,7 @@ class Pauses:
 
     def check(self, path: str) -> bool:
         """Return whether a call of ``path`` is the first after a pause. Raises ApiError while it lasts."""
-        pauses = list(filter(None, map(self._read, (_ACCOUNT, path))))
+        pauses = list(filter(None, map(self._read, _scopes(path))))
         for pause in pauses:
             if time.time() < pause.until and not self._is_cleared(pause):
                 again = time.strftime("%H:%M:%S", time.localtime(pause.until))
@@ -66,7 +79,7 @@ class Pauses:
 
     def end(self, path: str) -> None:
         """Forget the pauses: the call of ``path`` went well."""
-        for scope in (_ACCOUNT, path):
+        for scope in _scopes(path):
             self._cache.delete(self._key(scope))
 
     def begin(self, path: str, error: ApiError) -> None:
@@ -74,7 +87,7 @@ class Pauses:
         errcode = _meant(path, error)
         if errcode is None or errcode not in _TODO:
             return
-        scope = path if errcode == _QUOTA_USED_UP else _ACCOUNT
+        scope = _scope_of(path, errcode)
         before = self._read(scope)
         if before and time.time() < before.until:  # another call was under way
             return
@@ -82,8 +95,8 @@ class Pauses:
         seconds = min(_FIRST_SECONDS * 2 ** (times - 1), _LONGEST_SECONDS.get(errcode, _LONGEST))
         pause = _Pause(error.errcode or errcode, error.errmsg, error.rid, time.time() + seconds, times, time.time())
         self._cache.set(self._key(scope), to_json(pause), 3 * seconds)
-        what = "all calls pause" if scope == _ACCOUNT else f"calls of {path} pause"
-        logger.error("%s for %d s: %s. To do: %s", what, seconds, error, todo(path, error))
+        what = {_ACCOUNT: "all calls", _TOKEN: "all calls that take a token"}.get(scope, f"calls of {path}")
+        logger.error("%s pause for %d s: %s. To do: %s", what, seconds, error, todo(path, error))
 
     def clear_quotas(self) -> None:
         """End the pauses for quotas: they are set back."""

@@ -4,9 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from typing import Any
 
-from wechatpy.replies import deserialize_reply
+from wechatpy.replies import BaseReply, deserialize_reply
 
 from app.cache import Cache
 from app.callback.middleware import Around, compose
@@ -40,6 +41,16 @@ class Wording:
         if answer.value is None:
             return answer.body
         return render(answer.value, message, int(time.time()), answers_event=False)
+
+
+def _own(value: Any) -> Any:
+    """Return a copy of what a handler returned: a late answer is rendered again, when the original may have changed."""
+    if not isinstance(value, list | tuple | BaseReply):
+        return value
+    try:
+        return deepcopy(value)
+    except Exception:  # of something in it that cannot be copied; what WeChat takes can
+        return value
 
 
 class AnswerMaker:
@@ -77,7 +88,7 @@ class AnswerMaker:
 
     def session_of(self, openid: str) -> Session:
         """Return the fan's session."""
-        return Session(self._cache, openid, self._settings.session_seconds)
+        return Session(self._cache.fans, openid, self._settings.session_seconds)
 
     async def answer(self, message: Any) -> Answer:
         """Return the answer: the handler's, one that was waiting for the fan, or what stands in for it."""
@@ -111,6 +122,7 @@ class AnswerMaker:
             value = in_this_process(message.row.call, message)
             if message.row.is_async:
                 value = await OnLoop(value)
+            value = _own(value)
             seconds, has_returned = time.perf_counter() - began, True
             xml = render(value, message, int(time.time()))
             message.save_session(lambda: self._late.has_left(message))

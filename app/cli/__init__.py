@@ -9,6 +9,7 @@ from typing import ParamSpec
 import click
 from flask import Flask
 
+import log
 from app.errors import ApiError, BadMenu, BadReply, ConfigError, StoreError
 
 Arguments = ParamSpec("Arguments")
@@ -35,10 +36,20 @@ def with_doctor(create: Callable[Arguments, Flask]) -> Callable[Arguments, Flask
     return created
 
 
+def echo(text: str, *, nl: bool = True, err: bool = False) -> None:
+    """Print ``text``, of which a fan or WeChat may have written a part, with nothing in it that a terminal obeys."""
+    click.echo(log.visible(text), nl=nl, err=err)
+
+
+def failure(text: str) -> click.ClickException:
+    """Return what ends a command with ``text``, printed as by ``echo``."""
+    return click.ClickException(log.visible(text))
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Show what a command was refused for without its traceback."""
     try:
         yield
     except (ApiError, BadMenu, BadReply, ConfigError, StoreError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise failure(str(error)) from error

@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli import doctor, fan, ips, menu, message, password, qrcode, sandbox
+from app.cli import doctor, echo, fan, ips, menu, message, password, qrcode, sandbox
 from app.config import SANDBOX_API_PATH, Settings
 from app.table.dispatch import Table
 
@@ -17,7 +17,7 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
     def group(context: click.Context) -> None:
         """Play a fan of the account, look at what it answers, and run the account."""
         if settings.api_base_url.endswith(SANDBOX_API_PATH) and context.invoked_subcommand in _OF_THE_API:
-            click.echo(f"-- WeChat is played locally by {settings.api_base_url}; nothing reaches a fan", err=True)
+            echo(f"-- WeChat is played locally by {settings.api_base_url}; nothing reaches a fan", err=True)
 
     for command in (
         *fan.commands(settings, table),

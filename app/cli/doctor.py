@@ -8,6 +8,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, FlaskGroup, with_appcontext
 
+from app.cli import echo, failure
 from app.config import Settings
 from app.doctor import examine
 from app.doctor.finding import OK, WARNING, WRONG, Finding, Findings
@@ -34,7 +35,7 @@ def without_service(error: ConfigError) -> Flask:
     Raises ClickException for a command that needs the service itself: ``flask run``, ``flask db``.
     """
     if not isinstance(click.get_current_context().command, FlaskGroup):
-        raise click.ClickException(str(error)) from error
+        raise failure(str(error)) from error
     app = Flask(__name__, static_folder=None)
     app.cli, below = _Left(error), _Left(error, "wechat")
     below.add_command(_doctor(lambda url, nginx: explain(error)))
@@ -52,7 +53,7 @@ class _Left(AppGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            raise click.ClickException(str(self._error)) from self._error
+            raise failure(str(self._error)) from self._error
         return found
 
 
@@ -86,11 +87,11 @@ def _print(findings: Findings, as_json: bool) -> str:
     for finding in findings:
         said.append(finding)
         if not as_json:
-            click.echo(f"{_MARKS[finding.status]} {finding.name:<{_NAME_COLUMNS}} {finding.found}")
+            echo(f"{_MARKS[finding.status]} {finding.name:<{_NAME_COLUMNS}} {finding.found}")
             if finding.todo:
-                click.echo(f"{' ' * (_NAME_COLUMNS + 3)}-> {finding.todo}")
+                echo(f"{' ' * (_NAME_COLUMNS + 3)}-> {finding.todo}")
     if as_json:
-        click.echo(json.dumps([finding._asdict() for finding in said], ensure_ascii=False, indent=2))
+        echo(json.dumps([finding._asdict() for finding in said], ensure_ascii=False, indent=2))
     counts = {status: sum(finding.status == status for finding in said) for status in _EXIT_STATUS}
-    click.echo(f"-- {counts[OK]} ok, {counts[WARNING]} warnings, {counts[WRONG]} wrong", err=True)
+    echo(f"-- {counts[OK]} ok, {counts[WARNING]} warnings, {counts[WRONG]} wrong", err=True)
     return max((finding.status for finding in said), key=_EXIT_STATUS.__getitem__, default=OK)

@@ -10,6 +10,7 @@ import click
 from app.callback import xml
 from app.callback.parse import parse
 from app.callback.seal import Seal
+from app.cli import echo, failure
 from app.config import Settings
 from app.errors import BadMessage
 from app.sandbox.api import STATE_FILE
@@ -51,7 +52,7 @@ def commands(settings: Settings, table: Table) -> list[click.Command]:
         try:
             message = renewed(file.read_text(encoding="utf-8"), openid)
         except UnicodeDecodeError as error:
-            raise click.ClickException(f"{file} is not UTF-8 text") from error
+            raise failure(f"{file} is not UTF-8 text") from error
         _deliver(settings, message, url, mode)
 
     @click.command()
@@ -88,17 +89,17 @@ def _deliver(settings: Settings, message: str, url: str, mode: str) -> None:
     try:
         parsed = parse(xml.read(message.encode()))
     except BadMessage as error:
-        raise click.ClickException(f"this is no message: {error}") from error
+        raise failure(f"this is no message: {error}") from error
     if mode != "normal" and not (settings.appid and settings.encoding_aes_key):
-        raise click.ClickException(f"--mode {mode} needs WECHAT_APPID and WECHAT_ENCODING_AES_KEY")
+        raise failure(f"--mode {mode} needs WECHAT_APPID and WECHAT_ENCODING_AES_KEY")
     seal = None if mode == "normal" else Seal(settings.encoding_aes_key, settings.appid)
     if settings.sandbox:  # what WeChat itself would know
         WeChat(settings.appid, settings.appsecret, STATE_FILE).heard(parsed.openid, parsed.event)
     with Phone(url, settings.token, parsed.openid, mode, seal) as phone:
         outcome = phone.deliver(message)
-    click.echo(outcome.shown or "(silence)")
+    echo(outcome.shown or "(silence)")
     deliveries = "1 delivery" if outcome.deliveries == 1 else f"{outcome.deliveries} deliveries"
-    click.echo(f"-- {deliveries}, {outcome.seconds * 1000:.0f} ms{outcome.reason and ': '}{outcome.reason}", err=True)
+    echo(f"-- {deliveries}, {outcome.seconds * 1000:.0f} ms{outcome.reason and ': '}{outcome.reason}", err=True)
     if not outcome.answered:
         raise click.exceptions.Exit(1)
 
@@ -108,7 +109,7 @@ def _print_table(table: Table) -> None:
     lines += [("MIDDLEWARE", _place(function)) for function in table.middleware]
     width = max((_columns(row) for row, _ in lines), default=0)
     for row, place in lines:
-        click.echo(f"{row}{' ' * (width - _columns(row))}  {place}")
+        echo(f"{row}{' ' * (width - _columns(row))}  {place}")
 
 
 def _columns(text: str) -> int:

@@ -12,7 +12,7 @@ from flask.cli import with_appcontext
 
 from app.api import get_client
 from app.api.callers import Network, push_addresses, short, sorted_once
-from app.cli import plain_errors
+from app.cli import echo, plain_errors
 from app.errors import ConfigError
 
 # nginx reads the list as root, others may: it holds nothing that is not known to all of WeChat's accounts.
@@ -33,11 +33,11 @@ def ips(form: str, output: Path | None, force: bool) -> None:
         networks = push_addresses(get_client())
         text = _as_nginx(networks) if form == "nginx" else _as_plain(networks)
         if output is None:
-            click.echo(text, nl=False)
+            echo(text, nl=False)
             return
         old = output.read_text(encoding="utf-8") if output.exists() else ""
         if _undated(old) == _undated(text):
-            click.echo(f"{output} holds the same {len(networks)} addresses")
+            echo(f"{output} holds the same {len(networks)} addresses")
             return
         before = _listed(old)
         gone, new = set(before) - set(networks), set(networks) - set(before)
@@ -47,7 +47,7 @@ def ips(form: str, output: Path | None, force: bool) -> None:
                 f"{len(networks)}; --force takes it"
             )
         _replace(output, text)
-        click.echo(f"wrote {output}: {len(networks)} addresses, {len(new)} new, {len(gone)} gone")
+        echo(f"wrote {output}: {len(networks)} addresses, {len(new)} new, {len(gone)} gone")
 
 
 def _as_plain(networks: list[Network]) -> str:

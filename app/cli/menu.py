@@ -14,7 +14,7 @@ from app import place
 from app.api import get_api, menu
 from app.api.menu_form import normalised
 from app.api.menu_rules import check
-from app.cli import plain_errors
+from app.cli import echo, plain_errors
 from app.errors import BadMenu
 from app.store.menus import revisions
 from app.store.models import MenuRevision
@@ -34,7 +34,7 @@ def group(table: Table) -> click.Group:
         """Say what WeChat would refuse in FILE, and which clicks nobody answers. Calls nothing."""
         with plain_errors():
             _checked(file, table)
-        click.echo(f"{file}: WeChat would take it")
+        echo(f"{file}: WeChat would take it")
 
     @group.command()
     @_FILE
@@ -66,14 +66,14 @@ def pull(file: Path, force: bool) -> None:
             raise BadMenu("WeChat has no menu, or one that was made on the account's page, which the API does not show")
         text = menu.as_text(menu.in_wechats_format(found)) + "\n"
         if str(file) == "-":
-            click.echo(text, nl=False)
+            echo(text, nl=False)
             return
         if file.exists() and not force and normalised(_read(file)) != found:
             raise BadMenu(
                 f"{file} holds another menu; --force writes over it ({place.command('wechat menu diff')} {file})"
             )
         file.write_text(text, encoding="utf-8")
-        click.echo(f"wrote {file}")
+        echo(f"wrote {file}")
 
 
 @click.command()
@@ -84,7 +84,7 @@ def diff(file: Path) -> None:
     with plain_errors():
         lines = menu.differences(menu.pull(get_api().client), normalised(_read(file)))
     for line in lines:
-        click.echo(line)
+        echo(line)
     if lines:
         raise click.exceptions.Exit(1)
 
@@ -96,9 +96,9 @@ def history() -> None:
     with plain_errors():
         found = revisions(get_api().settings.account)
     for revision in found:
-        click.echo(_line(revision))
+        echo(_line(revision))
     if not found:
-        click.echo("no menu has been pushed yet", err=True)
+        echo("no menu has been pushed yet", err=True)
 
 
 @click.command()
@@ -122,7 +122,7 @@ def delete(yes: bool) -> None:
     with plain_errors():
         api = get_api()
         menu.delete(api.client, api.settings.account, _author())
-    click.echo("deleted")
+    echo("deleted")
 
 
 def _read(file: Path) -> Any:
@@ -142,7 +142,7 @@ def _checked(file: Path, table: Table) -> Any:
     wanted = _read(file)
     problems, warnings = check(wanted, table.takes_click)
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if problems:
         raise BadMenu("\n  - ".join([f"{file}: WeChat would refuse it:", *problems]))
     return wanted
@@ -150,7 +150,7 @@ def _checked(file: Path, table: Table) -> Any:
 
 def _say_pushed(revision: MenuRevision, called: bool) -> None:
     same = f"nothing to do: revision {revision.number} was pushed last and holds the same (--force pushes it again)"
-    click.echo(f"pushed revision {revision.number}" if called else same)
+    echo(f"pushed revision {revision.number}" if called else same)
 
 
 def _line(revision: MenuRevision) -> str:

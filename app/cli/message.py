@@ -4,7 +4,7 @@ import click
 from flask.cli import with_appcontext
 
 from app.api import image, send, voice
-from app.cli import plain_errors
+from app.cli import echo, plain_errors
 from app.config import Settings
 from app.sandbox.api import STATE_FILE
 from app.sandbox.login import OPENID
@@ -21,7 +21,7 @@ def commands(settings: Settings) -> list[click.Command]:
         for message in WeChat(settings.appid, settings.appsecret, STATE_FILE).messages:
             if message["touser"] == openid:
                 content = message[message["msgtype"]]
-                click.echo(content["content"] if message["msgtype"] == "text" else f"[{message['msgtype']}] {content}")
+                echo(content["content"] if message["msgtype"] == "text" else f"[{message['msgtype']}] {content}")
 
     return [message, inbox] if settings.sandbox else [message]
 
@@ -39,4 +39,4 @@ def message(openid: str, text: str | None, picture: str | None, recording: str |
         if len(given) != 1:
             raise ValueError("expected one of TEXT, --image FILE and --voice FILE")
         sent = send(openid, image(picture) if picture else voice(recording) if recording else text)
-    click.echo(f"sent {sent} message{'' if sent == 1 else 's'}")
+    echo(f"sent {sent} message{'' if sent == 1 else 's'}")

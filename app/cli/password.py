@@ -4,7 +4,7 @@ import click
 from werkzeug.security import generate_password_hash
 
 from app import checks
-from app.cli import plain_errors
+from app.cli import echo, plain_errors
 
 
 @click.command()
@@ -16,4 +16,4 @@ def password(password: str) -> None:
             checks.password(password)
         except ValueError:
             raise ValueError("the password has another length; expected 8 to 200 characters") from None
-        click.echo(f"WECHAT_ADMIN_PASSWORD={generate_password_hash(password)}")
+        echo(f"WECHAT_ADMIN_PASSWORD={generate_password_hash(password)}")

@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 
 from app import place
 from app.api import create_qrcode, get_api, qrcodes
-from app.cli import plain_errors
+from app.cli import echo, plain_errors
 from app.store.qrcodes import codes, find_living
 
 _SCENE = click.argument("scene")
@@ -32,7 +32,7 @@ def group() -> click.Group:
 def create(scene: str, is_int: bool, expire: int | None) -> None:
     """Make the code for SCENE, or find it: a permanent one is asked for once."""
     with plain_errors():
-        click.echo(_line(create_qrcode(_scene(scene, is_int), expire)))
+        echo(_line(create_qrcode(_scene(scene, is_int), expire)))
 
 
 @click.command("list")
@@ -42,9 +42,9 @@ def list_codes() -> None:
     with plain_errors():
         found = codes(get_api().settings.account)
     for row, scans, follows in found:
-        click.echo(f"{_line(qrcodes.as_code(row))}  scans {scans}  follows {follows}")
+        echo(f"{_line(qrcodes.as_code(row))}  scans {scans}  follows {follows}")
     if not found:
-        click.echo("there is no QR code yet", err=True)
+        echo("there is no QR code yet", err=True)
 
 
 @click.command()
@@ -54,7 +54,7 @@ def list_codes() -> None:
 def show(scene: str, is_int: bool) -> None:
     """Draw the code for SCENE in the terminal."""
     with plain_errors():
-        click.echo(_found(scene, is_int).text())
+        echo(_found(scene, is_int).text())
 
 
 @click.command()
@@ -69,7 +69,7 @@ def image(scene: str, file: Path, is_int: bool) -> None:
         if draw is None:
             raise ValueError(f"FILE is {file}; expected a name that ends with .png or .svg")
         file.write_bytes(getattr(_found(scene, is_int), draw)())
-    click.echo(f"wrote {file}")
+    echo(f"wrote {file}")
 
 
 def _scene(scene: str, is_int: bool) -> int | str:

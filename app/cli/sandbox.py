@@ -5,6 +5,7 @@ import time
 
 import click
 
+from app.cli import echo
 from app.config import Settings
 from app.sandbox.api import STATE_FILE
 from app.sandbox.endpoints import ENDPOINTS
@@ -32,7 +33,7 @@ def calls(wechat: WeChat) -> None:
     for call in wechat.calls:
         when = time.strftime("%H:%M:%S", time.localtime(call["at"]))
         body = json.dumps(call["body"] or call["query"], ensure_ascii=False)
-        click.echo(f"{when}  {call['errcode']:>5}  {call['method']} {call['path']}  {body}")
+        echo(f"{when}  {call['errcode']:>5}  {call['method']} {call['path']}  {body}")
 
 
 @click.command()

@@ -66,7 +66,7 @@ class _Door:
             name.encode(), key=key, digest_size=16, person=b"csrf"
         ).hexdigest()
         self._cache = cache
-        self._attempts = _Attempts(cache, Cache(open_memory(), settings.account))
+        self._attempts = _Attempts(cache.fans, Cache(open_memory(), settings.account))
         self._one_at_a_time = threading.Lock()  # a look at the password takes 32 MB
 
     def check(self) -> Any:

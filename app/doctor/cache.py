@@ -14,6 +14,7 @@ from app.near import is_this_machine
 
 # A message asks it some six times, one after another.
 _SLOW_SECONDS = 0.02
+NEARLY_FULL = 0.8
 _START_IT = "start it, or correct WECHAT_CACHE_URL: meanwhile messages may be handled twice, and late answers are lost"
 
 
@@ -71,12 +72,16 @@ def _redis(opened: Opened) -> Findings:
         yield ok("Redis memory", f"Redis does not tell: {error}")
         return
     policy, most = str(told.get("maxmemory_policy")), int(told.get("maxmemory", 0))
-    if most and policy != "noeviction":
+    used = int(told.get("used_memory", 0))
+    if most and policy == "noeviction" and used >= NEARLY_FULL * most:
+        found = f"Redis is {used / most:.0%} full: {used >> 20} of {most >> 20} MB"
+        yield warning("Redis memory", found, "a larger maxmemory: a full one takes neither claims nor sessions")
+    elif most and policy != "noeviction":
         found = f"full, it throws away what is still needed: maxmemory-policy {policy}"
         yield warning("Redis memory", found, "set maxmemory-policy noeviction; everything in it ends by itself")
     else:
         limit = f"up to {most >> 20} MB" if most else "without a limit"
-        yield ok("Redis memory", f"{int(told.get('used_memory', 0)) >> 20} MB, {limit}, {policy}")
+        yield ok("Redis memory", f"{used >> 20} MB, {limit}, {policy}")
     if not int(told.get("aof_enabled", 0)):
         found = "no AOF: a restart forgets which messages were answered, and the late answers that wait"
         yield ok("Redis persistence", f"{found}; where that matters: appendonly yes")

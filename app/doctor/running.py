@@ -53,6 +53,13 @@ def in_hand(folder: Path) -> str:
     return ""
 
 
+def cache_fills(folder: Path) -> dict[str, float]:
+    """Return how full the rooms of the cache were when /readyz or /metrics was asked last, as the workers noted it."""
+    with suppress(OSError, ValueError):
+        return {labels["room"]: value for name, labels, value in metrics.samples(folder) if name == "wechat_cache_fill"}
+    return {}
+
+
 def _tasks(pid: int) -> int:
     with suppress(OSError):
         return len(os.listdir(f"/proc/{pid}/task"))

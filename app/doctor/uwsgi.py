@@ -10,14 +10,16 @@ from stat import S_ISSOCK
 from typing import Any
 
 from app import place
+from app.doctor.cache import NEARLY_FULL
 from app.doctor.finding import Finding, Findings, ok, warning, wrong
 from app.doctor.limits import check_limits
 from app.doctor.nginx import Site
-from app.doctor.running import Running, ask, in_hand
+from app.doctor.running import Running, ask, cache_fills, in_hand
 
 INI_FILE = Path(__file__).parents[2] / "uwsgi_wechat.ini"
 ACCOUNT_FILES = Path("/etc/wechat")
 """Where the installer keeps each account's own size, which wins: shop.ini."""
+_LARGER = "larger cache2 of another name (docs/deploy.md), or Redis"
 
 
 def run_folder(site: Site | None) -> Path:
@@ -45,7 +47,7 @@ def check_uwsgi(
     except (OSError, ValueError, KeyError) as error:
         yield _silent(stats, error)
         return
-    yield from _check_running(running, in_hand(folder / "metrics"))
+    yield from _check_running(running, in_hand(folder / "metrics"), cache_fills(folder / "metrics"))
     yield from check_limits(running, site, handlers_at_once)
     yield from _check_socket([one["name"] for one in running.said["sockets"]], site)
 
@@ -81,7 +83,7 @@ def _silent(stats: Path, error: Exception) -> Finding:
     return warning("uWSGI", found, f"start it: {place.status()}; else ask again as root")
 
 
-def _check_running(running: Running, now: str) -> Findings:
+def _check_running(running: Running, now: str, fills: dict[str, float]) -> Findings:
     said = running.said
     workers = [worker for worker in said["workers"] if worker["status"] != "cheap" and worker["pid"]]
     without = [str(worker["id"]) for worker in workers if not worker["apps"]]
@@ -95,12 +97,23 @@ def _check_running(running: Running, now: str) -> Findings:
         found = f"{said['listen_queue']} requests wait for a thread, {said['listen_queue_errors']} found no room"
         todo = "more processes; handlers that compute for less time"
         yield warning("uWSGI queue", found, todo)
-    for cache in said.get("caches", []):
+    yield from _check_caches(said.get("caches", []), fills)
+
+
+def _check_caches(caches: list[dict[str, Any]], fills: dict[str, float]) -> Findings:
+    """Yield how full each is, by its items, and what the service has measured (``fills``), by what they hold, too."""
+    for cache in caches:
+        name, items, most = cache["name"], cache["items"], cache["max_items"]
+        lost = "sessions may have been lost" if name.endswith("-fans") else "messages may have been handled twice"
         if cache["full"]:
-            found = f"the cache {cache['name']} was full {cache['full']} times: messages may have been handled twice"
-            yield warning("uWSGI cache", found, "a larger cache2 of another name (docs/deploy.md), or Redis")
+            yield warning("uWSGI cache", f"the cache {name} was full {cache['full']} times: {lost}", _LARGER)
+        elif items >= NEARLY_FULL * most:
+            yield warning("uWSGI cache", f"{name}: {items} of {most} items", _LARGER)
         else:
-            yield ok("uWSGI cache", f"{cache['name']}: {cache['items']} of {cache['max_items']} items")
+            yield ok("uWSGI cache", f"{name}: {items} of {most} items")
+    for room, fill in fills.items():
+        if fill >= NEARLY_FULL:
+            yield warning("uWSGI cache", f"the room of {room} was {fill:.0%} full when it was measured last", _LARGER)
 
 
 def _check_socket(names: list[str], site: Site | None) -> Findings:

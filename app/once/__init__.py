@@ -37,7 +37,8 @@ All keys of the cache, each below the account (KEY is ``message:`` and the messa
                              set once; "delivered" once a delivery has brought it; before, a delivery whose caller
                              turns out to have gone gives it back
     KEY:orphan               the message's fields, signed, while its process may die with it
-    KEY:late                 the answer, kept until the fan says the pickup word
+    KEY:late                 the answer, kept until it is decided that a pickup word is answered with it
+    KEY:taker                which pickup word takes it, and since when
     process:NAME             heartbeat of a process, another value twice a second
     process:NAME:orphans     the keys of the messages that would be orphans if NAME died
     process:all              the names of all processes

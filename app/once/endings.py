@@ -59,7 +59,7 @@ class Endings:
         has_gone = caller.is_gone()
         listens = not has_gone and delivery.can_carry(now)
         ours = Decision("reply" if listens else "waiting", answer.body)
-        decided = self._facts.decide(delivery.key, ours)
+        decided = self._decide(delivery, answer, ours)
         self.settle(delivery.key, decided)
         if listens and decided == ours:
             return answer
@@ -75,7 +75,7 @@ class Endings:
     def beside(self, delivery: Delivery, answer: Answer) -> None:
         """End a run beside the requests."""
         ours = Decision("waiting", answer.body)
-        decided = self._facts.decide(delivery.key, ours)
+        decided = self._decide(delivery, answer, ours)
         if not self.settle(delivery.key, decided, delivery, answer):
             self.conclude(delivery, answer, decided)
 
@@ -146,6 +146,13 @@ class Endings:
         if decided.kind == "reply" or (decided.kind == "waiting" and self._facts.carry(delivery.key)):
             return answer or Answer(decided.body, "repeated")
         return Answer(self._late.reply(delivery.message), "late")
+
+    def _decide(self, delivery: Delivery, answer: Answer, ours: Decision) -> Decision:
+        """Decide the answer; what the fan picked up with it waits no longer, unless it is late again."""
+        decided = self._facts.decide(delivery.key, ours)
+        if decided != LATE:
+            self._late.given(delivery.message, answer)
+        return decided
 
     def decided(self, key: str) -> Decision | None:
         """Return what was decided; a cache that lost an answer that waits here is told it again."""

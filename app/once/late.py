@@ -27,6 +27,8 @@ _CLOSED_SECONDS = {
 }
 _CLOSED_OTHERWISE_SECONDS = 600
 _PICKUP_POLL_SECONDS = 0.1
+PICKED_UP = "picked up"
+"""The outcome of an answer that waited for the fan."""
 logger = logging.getLogger("wechat.late")
 
 
@@ -55,6 +57,11 @@ class LateDelivery:
         """Note that there is nothing to wait for after all."""
         self._pickup.unexpect(message.openid, key)
 
+    def given(self, message: Any, answer: Answer) -> None:
+        """Note that the fan gets ``answer`` to ``message``: where it was picked up, it waits no longer."""
+        if answer.outcome == PICKED_UP:
+            self._pickup.given(message.openid, self._key_of(message))
+
     def waiting(self, openid: str) -> int:
         """Return how many answers wait for the fan, those that are still being made included."""
         return self._pickup.waiting(openid)
@@ -80,6 +87,8 @@ class LateDelivery:
             way = "customer_service" if answer.body else "none"
         if way != "next_message":
             self.unexpect(key, message)
+        if way != "lost":
+            self.given(message, answer)
         metrics.LATE_ANSWERS.labels(way).inc()
         fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
         logger.info("late answer", extra={"fields": fields})
@@ -87,17 +96,18 @@ class LateDelivery:
     def collect(self, message: Any, seconds: float) -> Answer | None:
         """Return the first answer that waits for the fan, None where none does.
 
-        One that is still being made is waited for ``seconds``, in this thread.
+        One that is still being made is waited for ``seconds``, in this thread. It waits on until it is ``given``.
         """
         if (key := self._pickup.first(message.openid)) is None:
             return None
-        body, give_up = self._pickup.take(message.openid), time.monotonic() + seconds
+        taker, give_up = self._key_of(message), time.monotonic() + seconds
+        body = self._pickup.take(message.openid, taker)
         while body is None and self._pickup.first(message.openid) == key and time.monotonic() < give_up:
             time.sleep(_PICKUP_POLL_SECONDS)
             if self._pickup.is_there(key):
-                body = self._pickup.take(message.openid)
+                body = self._pickup.take(message.openid, taker)
         if body is not None:
-            return Answer(body, "picked up")
+            return Answer(body, PICKED_UP)
         return Answer(self.reply(message), "late") if self._pickup.first(message.openid) else None
 
     def _comes_by_itself(self) -> bool:
@@ -128,10 +138,15 @@ class LateDelivery:
     def _close(self, seconds: int) -> None:
         self._cache.set(self._closed_key(), "true", seconds)
 
+    def _key_of(self, message: Any) -> str:
+        return self._cache.key("message", *message.identity)
+
     def _keep(self, key: str, message: Any, answer: Answer) -> bool:
         body = self._replies.to_pick_up(message, answer)
         for _ in range(_KEEP_TRIES):  # nobody waits for this thread, and a cache that is down may be back in a moment
             if self._pickup.keep(message.openid, key, body):
+                if self.has_left(message):  # meanwhile
+                    self._pickup.forget(message.openid)
                 return True
             time.sleep(_KEEP_APART_SECONDS)
         logger.error("a late answer is lost: the cache does not take it")

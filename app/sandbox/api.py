@@ -18,6 +18,7 @@ from app.sandbox.wechat import Call, Refusal, WeChat
 from app.table.dispatch import Table
 
 STATE_FILE = Path("instance/sandbox.db")
+_AUTHORIZE = "/connect/oauth2/authorize"
 _SECRET_NAMES = ("access_token", "secret")
 _HTML = "<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>"
 _PAGE = """<!doctype html><html lang="zh"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -43,18 +44,29 @@ def sandbox_api(wechat: WeChat) -> Blueprint:
 
     @blueprint.before_request
     def local_only() -> None:
-        if not is_near(request.environ):
+        if not is_near(request.environ) or _is_of_another_site():
             abort(403)
 
     @blueprint.route("/<path:path>", methods=["GET", "POST"])
     def call(path: str) -> Response:
         return _answered(wechat, _call(f"/{path}"))
 
-    @blueprint.route("/connect/oauth2/authorize", methods=["GET", "POST"])
+    @blueprint.route(_AUTHORIZE, methods=["GET", "POST"])
     def authorize() -> Any:
         return _authorize(wechat)
 
     return blueprint
+
+
+def _is_of_another_site() -> bool:
+    """Tell whether a page of another site calls: it could use up a fault. Programs say neither header.
+
+    A picture's address is asked for without Origin. To WeChat's page for the login, other sites do lead.
+    """
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
+    if origin is not None:
+        return origin.partition("://")[2] != request.host
+    return site not in ("none", "same-origin") and not request.path.endswith(_AUTHORIZE)
 
 
 def _call(path: str) -> Call:

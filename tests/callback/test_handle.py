@@ -4,17 +4,23 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from flask import current_app
+from wechatpy.replies import ArticlesReply, TextReply
 
 from app import config
+from app.cache import connect
 from app.callback import xml
-from app.callback.handle import Wording
+from app.callback.handle import AnswerMaker, Wording
 from app.callback.parse import parse
 from app.once.answer import Answer
+from app.once.late import LateDelivery
 from app.sandbox.messages import event_message, text_message
+from app.sandbox.phone import Phone
+from app.table.dispatch import Table
 from tests.actors import OPENID, Account
 
 Open = Callable[..., Account]
@@ -64,6 +70,40 @@ def with_a_late_answer(account: Open, **settings: str) -> Account:
     assert shown_after(opened, text_message(OPENID, "question"), 4.4) == opened.settings.hold_reply
     end.set()
     return opened
+
+
+class Unlike(str):
+    """A text that cannot be copied."""
+
+    def __deepcopy__(self, _: Any) -> str:
+        raise TypeError("not this one")
+
+
+@pytest.mark.parametrize(
+    ("value", "change", "shown"),
+    [
+        ([{"title": "one"}], lambda value: value.append(1) or value.insert(0, "x"), "[图文] one"),
+        ([{"title": "one"}], lambda value: value.clear(), "[图文] one"),
+        ([{"title": "one"}], lambda value: value[0].update(price=3), "[图文] one"),
+        (({"title": "one"},), lambda value: value[0].clear(), "[图文] one"),
+        (TextReply(content="one"), lambda value: value._data.update(Content=7), "one"),
+        (ArticlesReply(articles=[{"title": "one"}]), lambda value: value._data["Articles"].clear(), "[图文] one"),
+        ([{"title": Unlike("one")}], lambda value: None, "[图文] one"),
+    ],
+)
+def test_what_a_handler_changes_after_it_has_returned_it_changes_no_late_answer(
+    value: Any, change: Callable[[Any], object], shown: str
+) -> None:
+    settings, cache = config.Settings(token="token"), connect("memory://", "wx0")
+    wording = Wording(settings)
+    late = LateDelivery(settings, cache, wording, None)
+    maker = AnswerMaker(settings, cache, Table({"text": lambda message: value}), late, [], nullcontext)
+    message = maker.begin(xml.read(text_message(OPENID, "question").encode()), time.monotonic())
+    with pytest.raises(StopIteration) as ended:
+        maker.answer(message).send(None)
+    change(value)
+    body = wording.to_pick_up(message, ended.value.value)
+    assert Phone("", "token", OPENID).judge(body.encode()).shown == shown
 
 
 @pytest.mark.parametrize("said", ["1", " 1 "])

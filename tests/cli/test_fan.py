@@ -54,6 +54,11 @@ def test_say_prints_the_reply_the_deliveries_and_the_time(run: Run, mode: str) -
     assert result.stderr.endswith(" ms\n")
 
 
+def test_say_prints_nothing_that_a_terminal_obeys(run: Run) -> None:
+    shown = run("say", "a\x9b31m\u202eb\u2028c\x85d\n第二行").stdout
+    assert "a\\u009b31m\\u202eb\\u2028c\\u0085d\n第二行\n" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from app.doctor.cache import check_cache
 from tests.cache_servers import PASSWORD, memcached_server, redis_server
@@ -23,6 +24,16 @@ def test_redis_that_answers_is_ok_and_says_how_it_keeps_what_it_has(look: Look, 
     assert [finding.name for finding in findings] == ["cache", "Redis memory", "Redis persistence"]
     assert {finding.status for finding in findings} == {"ok"}
     assert "without a limit" in findings[1].found
+
+
+def test_redis_that_is_nearly_full_is_a_warning(look: Look, tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--maxmemory", "20mb", "--maxmemory-policy", "noeviction") as server:
+        with Redis(port=server.port) as connection:
+            for number in range(1700):
+                connection.set(f"much{number}", b"x" * 10_000)
+        findings = look(check_cache, 1, WECHAT_CACHE_URL=f"redis://127.0.0.1:{server.port}")
+    [(status, text)] = said(findings, "Redis memory")
+    assert (status, "larger maxmemory" in text) == ("warning", True), text
 
 
 def test_redis_that_throws_away_what_is_needed_is_a_warning(look: Look, tmp_path: Path) -> None:

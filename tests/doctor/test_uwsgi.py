@@ -13,8 +13,10 @@ import pytest
 
 from app.doctor.nginx import Location, Site
 from app.doctor.nginx_files import Block, Directive
-from app.doctor.uwsgi import INI_FILE, check_uwsgi, run_folder
+from app.doctor.running import cache_fills
+from app.doctor.uwsgi import INI_FILE, _check_caches, check_uwsgi, run_folder
 from tests.doctor.conftest import said
+from tests.security.raw import ask_on_socket
 from tests.servers import ROOT, Server, environment, free_port, program, substituted, uwsgi
 
 AT_ONCE = 1000
@@ -43,12 +45,40 @@ def test_one_that_runs_is_ok_in_every_line(running: Path) -> None:
         "uwsgi.ini",
         "uWSGI",
         "uWSGI cache",
+        "uWSGI cache",
         "nginx connections",
         "socket",
     ]
     in_hand = "0 deliveries held; handlers: 0 inline, 0 in threads, 0 on the event loop"
     assert re.fullmatch(rf"2\.\S+, 2 processes, \d+ threads; {in_hand} -> ", said(findings, "uWSGI")[0][1])
-    assert "of 100000 items" in said(findings, "uWSGI cache")[0][1]
+    assert [text.partition(":")[0] for _, text in said(findings, "uWSGI cache")] == ["wechat", "wechat-fans"]
+
+
+@pytest.mark.parametrize(
+    ("items", "full", "measured", "says"),
+    [
+        (79, 0, 0.79, []),
+        (80, 0, 0.1, ["wechat-fans: 80 of 100 items"]),
+        (10, 0, 0.8, ["the room of fans was 80% full"]),
+        (10, 3, 0.1, ["the cache wechat-fans was full 3 times: sessions may have been lost"]),
+    ],
+)
+def test_a_cache_that_is_nearly_full_is_told_before_it_is_full(
+    items: int, full: int, measured: float, says: list[str]
+) -> None:
+    caches = [
+        {"name": "wechat", "items": 1, "max_items": 100, "full": 0},
+        {"name": "wechat-fans", "items": items, "max_items": 100, "full": full},
+    ]
+    found = said(_check_caches(caches, {"messages": 0.1, "fans": measured}), "uWSGI cache")
+    warnings = [text for status, text in found if status == "warning"]
+    assert [expected in text for expected, text in zip(says, warnings, strict=True)] == [True] * len(says)
+
+
+def test_what_the_workers_have_measured_is_read_from_their_figures(running: Path) -> None:
+    asked = {"REQUEST_METHOD": "GET", "PATH_INFO": "/readyz", "SERVER_NAME": "localhost", "SERVER_PORT": "80"}
+    assert b"room of fans: 0% full" in ask_on_socket(running / "uwsgi.sock", asked)
+    assert cache_fills(running / "metrics").keys() == {"messages", "fans"}
 
 
 def test_where_the_figures_cannot_be_read_it_is_ok_without_them(running: Path) -> None:

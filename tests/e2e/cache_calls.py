@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import log
@@ -14,6 +15,6 @@ CACHE = connect("uwsgi://wechat", APPID)
 
 def application(environ: Any, start_response: Any) -> Iterable[bytes]:
     name, *arguments = json.loads(environ["wsgi.input"].read())
-    result = json.dumps(getattr(CACHE, name)(*arguments)).encode()
+    result = json.dumps(attrgetter(name)(CACHE)(*arguments)).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(result)))])
     return [result]

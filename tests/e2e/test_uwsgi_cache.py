@@ -39,12 +39,12 @@ class RemoteCache:
 def cache(tmp_path: Path) -> Iterator[RemoteCache]:
     shipped = (ROOT / "uwsgi_wechat.ini").read_text()
     processes = re.findall(r"^processes = \d+$", shipped, re.MULTILINE)[0]
-    items, blocks = re.findall(r"^cache2 = .*(items=\d+),(blocks=\d+)", shipped, re.MULTILINE)[0]
+    sizes = re.findall(r"^cache2 = .*(items=\d+,blocks=\d+)", shipped, re.MULTILINE)
+    assert len(sizes) == 2
     changes = {
         "module = runserver:application": "module = tests.e2e.cache_calls:application",
         processes: "processes = 1",  # which complains once a second
-        items: "items=100",
-        blocks: "blocks=200",
+        **dict.fromkeys(sizes, "items=100,blocks=200"),
     }
     port = free_port()
     with uwsgi(tmp_path, environment(), port=port, replacements=changes) as server:
@@ -77,3 +77,27 @@ def test_what_uwsgi_keeps_expires_and_a_full_cache_takes_more_when_it_has(cache:
     assert all((later - earlier).total_seconds() > 0.95 for earlier, later in pairwise(cache.complaints()))
     wait_for(lambda: cache("add", "after", "1", 60), 10)
     assert cache("claim", "after", "other", 60) == "1"
+
+
+def test_what_fans_multiply_has_a_room_of_its_own_and_each_says_how_full_it_is(cache: RemoteCache) -> None:
+    few = cache("fills")
+    assert {room: fill < 0.1 for room, fill in few.items()} == {"messages": True, "fans": True}
+    count = 0
+    while cache("fans.add", f"session{count}", "{}", 60):
+        count += 1
+    assert 90 < count < 100
+    full = cache("fills")
+    assert (full["fans"] > 0.99, full["messages"]) == (True, few["messages"])
+    assert [cache("claim", f"claim{number}", "mine", 60) for number in range(50)] == ["mine"] * 50
+    assert cache.complaints() == []
+    assert cache("set", "an answer of 100 blocks", "x" * 25600, 60)
+    assert cache("fills")["messages"] > 0.7  # by its blocks: there are 52 of 99 items
+
+
+def test_the_shipped_rooms_hold_fifty_messages_a_second_and_no_more_memory_than_before() -> None:
+    shipped = (ROOT / "uwsgi_wechat.ini").read_text()
+    sizes = re.findall(r"^cache2 = name=([\w-]+),items=(\d+),blocks=(\d+),blocksize=256,", shipped, re.MULTILINE)
+    assert [name for name, _, _ in sizes] == ["wechat", "wechat-fans"]
+    assert int(sizes[0][1]) >= 50 * 3 * (603 + 3)  # what has ended is swept every 3 s
+    assert sum(int(items) for _, items, _ in sizes) <= 100_000
+    assert sum(int(blocks) for _, _, blocks in sizes) <= 200_000

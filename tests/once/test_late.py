@@ -47,7 +47,10 @@ class Account:
 
     def picks_up(self, seconds: float = 0.0) -> str | None:
         """Return what the fan gets for the pickup word."""
-        collected = self.late.collect(Question(FAN), seconds)
+        word = Question(FAN)
+        collected = self.late.collect(word, seconds)
+        if collected:
+            self.late.given(word, collected)
         return collected and collected.body.removeprefix("picked up: ")
 
 

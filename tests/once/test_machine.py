@@ -47,11 +47,17 @@ class WeChat:
 
     def pick_up(self) -> None:
         """Say the pickup word until nothing waits any more."""
-        message = SimpleNamespace(openid="oFan")
-        for _ in range(4):
+        late = self.world.alive[0].late
+
+        def collect(message: Any) -> Any:
+            if collected := late.collect(message, 4.0):
+                late.given(message, collected)
+            return collected
+
+        for number in range(4):
             process = self.world.alive[0]
-            collect = functools.partial(process.late.collect, message, 4.0)
-            actor: Actor[Any] = Actor(self.world, process, collect)
+            message = SimpleNamespace(openid="oFan", identity=("oFan", f"word {number}"))
+            actor: Actor[Any] = Actor(self.world, process, functools.partial(collect, message))
             actor.start()
             while not actor.ended:
                 self.world.settle(self.choose, self.world.now + 0.5)
