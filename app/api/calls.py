@@ -19,6 +19,7 @@ from app.api.pauses import Pauses
 from app.config import WECHAT_API_BASE_URL
 from app.errors import ApiError
 from app.near import is_this_machine
+from app.store.text import cleaned
 
 # To connect, and to wait for an answer.
 _TIMEOUT_SECONDS = (3.0, 5.0)
@@ -175,7 +176,7 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
     if not content.lstrip().startswith(b"{"):  # no picture does, whatever is left of it in UTF-8
         return None
     try:
-        said = json.loads(content.decode(errors="ignore"), strict=False)
+        said = cleaned(json.loads(content.decode(errors="ignore"), strict=False))
     except (ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
