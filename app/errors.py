@@ -76,6 +76,10 @@ class Taken(Conflict):
     """What must be there once is there already."""
 
 
+class BadText(StoreError):
+    """Text that the database's character set cannot hold."""
+
+
 class ConfigError(Exception):
     """A start that cannot go on. ``problems`` holds one line for each thing that is wrong."""
 

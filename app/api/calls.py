@@ -1,5 +1,6 @@
 """One call of WeChat's API over HTTP: with a time-out, repeated where that is safe, and with one exception."""
 
+import codecs
 import json
 import re
 import time
@@ -18,12 +19,19 @@ from app.api.pauses import Pauses
 from app.config import WECHAT_API_BASE_URL
 from app.errors import ApiError
 from app.near import is_this_machine
+from app.store.text import cleaned
 
 # To connect, and to wait for an answer.
 _TIMEOUT_SECONDS = (3.0, 5.0)
 _UPLOAD_TIMEOUT_SECONDS = (3.0, 30.0)
 _BUSY = -1
 _PAUSES_SECONDS = (0.3, 1.0)
+# Calls that are answered with a file; of WeChat's labels on it, none is to be relied on.
+_IS_OF_FILE = re.compile(
+    r"/(media/get(/jssdk)?|material/get_material|showqrcode|getwxacode(unlimit)?|createwxaqrcode|get_qrcode)$"
+)
+# What some of them answer instead, beside errcode: a video's address, or articles.
+_INSTEAD_OF_FILE = {"errcode", "video_url", "down_url", "news_item"}
 # WeChat's names of calls that only read begin so; the others here may be made twice without harm.
 _IS_READ = re.compile(r"/(batch)?get\w*$|/(stable_token|trymatch|query\w*)$")
 _REPEATABLE = ("/cgi-bin/menu/create",)
@@ -123,24 +131,28 @@ class Calls:
             response = self.http.request(method, url, timeout=timeout, allow_redirects=False, **kwargs)
         except requests.RequestException as error:  # its text holds the URL, with the token
             raise _as_broken(error) from None
-        return self._read(response)
+        return self._read(response, bool(_IS_OF_FILE.search(urlsplit(url).path)))
 
-    def _read(self, response: requests.Response) -> Any:
-        """Return the JSON, or the response where it is a file."""
-        content_type = response.headers.get("Content-Type", "")
+    def _read(self, response: requests.Response, is_file: bool) -> Any:
+        """Return the JSON, or the response where it is a file; how it is labelled says nothing."""
+        is_answer = response.status_code == 200
+        said = _json_object(response.content) if is_answer else None
+        if said is None and is_answer and (is_file or "Content-Disposition" in response.headers):
+            return response
+        if said is None:
+            label = response.headers.get("Content-Type", "")
+            raise _Broken(f"it answered with status {response.status_code} and {label!r}, which is no JSON")
+        if isinstance(status := said.pop("base_resp", None), dict):  # so do the calls about devices
+            said |= status
         try:
-            said = json.loads(response.content.decode(errors="ignore"), strict=False)
-        except ValueError:
-            said = None
-        if response.status_code != 200 or not isinstance(said, dict):
-            if response.status_code == 200 and not re.search("json|text|javascript", content_type):
-                return response
-            raise _Broken(f"it answered with status {response.status_code} and {content_type!r}, which is no JSON")
-        said |= said.pop("base_resp", None) or {}  # so do the calls about devices
-        try:
-            errcode = said["errcode"] = int(said.get("errcode") or 0)
-        except (TypeError, ValueError):
-            raise _Broken("its errcode is no number") from None
+            errcode = int(said.get("errcode") or 0)
+        except (TypeError, ValueError, OverflowError):
+            errcode = None
+        if is_file and (errcode is None or not _INSTEAD_OF_FILE & said.keys()):  # the file is JSON itself
+            return response
+        if errcode is None:
+            raise _Broken("its errcode is no number")
+        said["errcode"] = errcode
         if errcode:
             errmsg = str(said.get("errmsg", ""))
             for hidden in self._hidden:
@@ -156,6 +168,18 @@ class Calls:
         if self.base_url != WECHAT_API_BASE_URL and (parts.hostname or "").endswith("weixin.qq.com"):
             url = self.base_url + parts.path + (f"?{parts.query}" if parts.query else "")
         return url, parts.path
+
+
+def _json_object(content: bytes) -> dict[str, Any] | None:
+    """Return the object that ``content`` is as JSON, though some of its characters may be damaged; None for another."""
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if not content.lstrip().startswith(b"{"):  # no picture does, whatever is left of it in UTF-8
+        return None
+    try:
+        said = cleaned(json.loads(content.decode(errors="ignore"), strict=False))
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
 
 
 def _is_repeatable(method: str, path: str) -> bool:

@@ -73,7 +73,8 @@ def _call(path: str) -> Call:
     raw = request.get_data(cache=True) if not request.files else b""
     body = request.get_json(force=True, silent=True) if raw else {}
     files = {name: (file.filename or "", file.read()) for name, file in request.files.items()}
-    return Call(request.method, path, request.args.to_dict(), body if isinstance(body, dict) else {}, raw, files)
+    query, form = request.args.to_dict(), request.form.to_dict() if files else {}
+    return Call(request.method, path, query, body if isinstance(body, dict) else {}, raw, files, form)
 
 
 def _answered(wechat: WeChat, call: Call) -> Response:
@@ -93,9 +94,14 @@ def _answered(wechat: WeChat, call: Call) -> Response:
     if isinstance(answer, Response):
         return answer
     if isinstance(answer, tuple):
-        return Response(answer[0], content_type=answer[1])
+        content, content_type, name = answer
+        return Response(content, content_type=content_type, headers=_attached(name) if name else None)
     text = json.dumps({"errcode": errcode, "errmsg": errmsg} | answer, ensure_ascii=False)
     return Response(text, content_type="application/json; encoding=utf-8")
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"Content-disposition": f'attachment; filename="{name}"'}
 
 
 def _answer(wechat: WeChat, call: Call) -> Any:

@@ -7,14 +7,12 @@ from typing import Any
 
 import segno
 
-from app.sandbox import drafts, menus, reads
+from app.sandbox import drafts, files, menus, reads
 from app.sandbox.login import oauth_token, oauth_user
 from app.sandbox.wechat import Answer, Call, Endpoint, Refusal, WeChat
 
 _TEMPORARY_MOST_SECONDS = 2592000
-_MEDIA_SECONDS = 3 * 86400
 _TICKET_SECONDS = 7200
-_MEDIA_BYTES = {"image": 10 << 20, "voice": 2 << 20, "video": 10 << 20, "thumb": 64 << 10}
 
 
 def stable_token(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
@@ -87,32 +85,7 @@ def show_qrcode(wechat: WeChat, account: dict[str, Any], call: Call) -> Any:
         raise Refusal(40083, "invalid ticket")
     picture = io.BytesIO()
     segno.make(url, micro=False).save(picture, kind="png", scale=10)
-    return picture.getvalue(), "image/png"
-
-
-def media_upload(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
-    """POST /cgi-bin/media/upload."""
-    media_type = call.query.get("type", "")
-    if media_type not in _MEDIA_BYTES:
-        raise Refusal(40004, "invalid media type")
-    if "media" not in call.files or not call.files["media"][1]:
-        raise Refusal(41005, "media data missing")
-    name, data = call.files["media"]
-    if len(data) > _MEDIA_BYTES[media_type]:
-        raise Refusal(45001, "media size out of limit")
-    media_id = f"media_{secrets.token_urlsafe(40)}"
-    account.setdefault("media", {})[media_id] = time.time() + _MEDIA_SECONDS
-    account["unsaid"] = {"media": (media_id, media_type, name)}
-    return {"type": media_type, "media_id": media_id, "created_at": int(time.time())}
-
-
-def media_get(wechat: WeChat, account: dict[str, Any], call: Call) -> Any:
-    """GET /cgi-bin/media/get: the file."""
-    media_id = call.query.get("media_id", "")
-    found = wechat.state.media(media_id)
-    if found is None or account.get("media", {}).get(media_id, 0) < time.time():
-        raise Refusal(40007, "invalid media_id")
-    return found[1], "application/octet-stream"
+    return picture.getvalue(), "image/png", ""
 
 
 def user_info(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
@@ -184,8 +157,14 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/cgi-bin/menu/delconditional"): menus.delete_conditional,
     ("POST", "/cgi-bin/qrcode/create"): qrcode_create,
     ("GET", "/cgi-bin/showqrcode"): show_qrcode,
-    ("POST", "/cgi-bin/media/upload"): media_upload,
-    ("GET", "/cgi-bin/media/get"): media_get,
+    ("POST", "/cgi-bin/media/upload"): files.upload,
+    ("GET", "/cgi-bin/media/get"): files.get,
+    ("POST", "/cgi-bin/media/uploadimg"): files.upload_image,
+    ("POST", "/cgi-bin/material/add_material"): files.add_material,
+    ("POST", "/cgi-bin/material/get_material"): files.get_material,
+    ("POST", "/cgi-bin/material/del_material"): files.delete_material,
+    ("POST", "/cgi-bin/material/batchget_material"): files.list_materials,
+    ("GET", "/cgi-bin/material/get_materialcount"): files.count_materials,
     ("GET", "/cgi-bin/user/info"): user_info,
     ("POST", "/cgi-bin/tags/create"): tag_create,
     ("POST", "/cgi-bin/clear_quota"): clear_quota,
@@ -195,7 +174,6 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/cgi-bin/get_api_domain_ip"): reads.api_addresses,
     ("GET", "/cgi-bin/customservice/getkflist"): reads.agents,
     ("GET", "/cgi-bin/tags/get"): reads.tags,
-    ("GET", "/cgi-bin/material/get_materialcount"): reads.material_count,
     ("GET", "/sns/oauth2/access_token"): oauth_token,
     ("GET", "/sns/userinfo"): oauth_user,
     **{("POST", f"/cgi-bin/draft/{name}"): call for name, call in drafts.DRAFT.items()},

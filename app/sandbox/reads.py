@@ -26,8 +26,3 @@ def agents(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
 def tags(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     """GET /cgi-bin/tags/get."""
     return {"tags": [{"id": 100 + n, "name": name, "count": 0} for n, name in enumerate(account.get("tags", []))]}
-
-
-def material_count(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
-    """GET /cgi-bin/material/get_materialcount."""
-    return {"voice_count": 0, "video_count": 0, "image_count": 0, "news_count": 0}

@@ -25,7 +25,7 @@ class Refusal(Exception):
 
 
 class Call(NamedTuple):
-    """One request to the API: ``body`` is its JSON, ``files`` the names, types and contents of what is uploaded."""
+    """One request to the API: ``body`` is its JSON, ``files`` names and contents of what comes in a ``form``."""
 
     method: str
     path: str
@@ -33,6 +33,7 @@ class Call(NamedTuple):
     body: Any
     raw: bytes = b""
     files: Mapping[str, tuple[str, bytes]] = {}
+    form: Mapping[str, str] = {}
 
 
 Answer = dict[str, Any]
@@ -57,8 +58,8 @@ class WeChat:
         return self.state.records("message")
 
     def set(self, **values: Any) -> None:
-        """Change how the account behaves: ``expires_in`` of new tokens, ``limits`` as {path: calls a day}, and
-        ``said_scope``, which a login says instead of what the fan agreed to.
+        """Change how the account behaves: ``expires_in`` of new tokens, ``limits`` as {path: calls a day},
+        ``said_scope``, which a login says instead of what the fan agreed to, and ``label``, the type of files.
         """
         with self.state.changed() as account:
             account.update(values)

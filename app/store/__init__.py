@@ -20,7 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from app import place
-from app.errors import ConfigError, Conflict, StoreError, Taken
+from app.errors import BadText, ConfigError, Conflict, StoreError, Taken
 
 _DRIVERS = {
     "sqlite+pysqlite": "sqlite",
@@ -28,10 +28,12 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",
 }
+# Without it, MySQL cuts off what it cannot hold, and says nothing.
+_STRICT = "SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_TRANS_TABLES')"
 # A server that says nothing is not waited for longer than WeChat waits.
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     "sqlite": {"timeout": 5},
-    "mysql+pymysql": {"connect_timeout": 3, "read_timeout": 10, "write_timeout": 10},
+    "mysql+pymysql": {"connect_timeout": 3, "read_timeout": 10, "write_timeout": 10, "init_command": _STRICT},
     "postgresql+psycopg": {"connect_timeout": 3, "tcp_user_timeout": 10000},
 }
 _POOL = {"pool_pre_ping": True, "pool_recycle": 1800, "pool_timeout": 5}
@@ -43,6 +45,11 @@ _EXPECTED = "sqlite:///FILE, mysql://USER:PASSWORD@HOST/DATABASE or postgresql:/
 # What MySQL and PostgreSQL say to one of two that lock each other out.
 _CONFLICTS = ("Deadlock found", "deadlock detected", "could not serialize")
 _MISSING = re.compile(r"no such (table|column)|doesn't exist|does not exist|Unknown column")
+# "Incorrect string value", "Invalid character string", "Illegal mix of collations", "Conversion … impossible";
+# untranslatable_character and character_not_in_repertoire.
+_MYSQL_BAD_TEXT, _POSTGRESQL_BAD_TEXT = (1366, 1300, 1267, 1271, 3988), ("22P05", "22021")
+_BAD_TEXT = "the database's character set cannot hold a text"
+_TO_UTF8 = "MySQL: ALTER TABLE … CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin; PostgreSQL: ENCODING 'UTF8'"
 _TRIES = 5
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -107,12 +114,20 @@ def transaction() -> Iterator[Session]:
     try:
         with Session(db.engine, expire_on_commit=False) as session, session.begin():
             yield session
+    except StoreError:
+        raise
     except IntegrityError as error:
         raise Taken(reason_of(error)) from error
     except SQLAlchemyError as error:
+        if _is_of_text(error):
+            raise BadText(f"{_BAD_TEXT}; {_TO_UTF8}") from error
         reason = reason_of(error)
         is_conflict = isinstance(error, StaleDataError) or any(code in reason for code in _CONFLICTS)
         raise (Conflict if is_conflict else StoreError)(reason) from error
+    except UnicodeError as error:
+        raise BadText(f"{_BAD_TEXT}; {_TO_UTF8}") from error
+    except Exception as error:  # drivers have more errors than SQLAlchemy knows; their texts hold what was asked
+        raise StoreError(f"the database fails: {type(error).__name__}") from error
 
 
 def retried(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -136,6 +151,12 @@ def reason_of(error: SQLAlchemyError) -> str:
     missing = f"; is it up to date? {place.command('db upgrade')}" if _MISSING.search(said) else ""
     where = f" {db.engine.url.database}" if "unable to open" in said else ""
     return f"the database fails: {type(error).__name__}: {said}{where}{missing}"
+
+
+def _is_of_text(error: SQLAlchemyError) -> bool:
+    said = getattr(error, "orig", None)
+    number = said.args[0] if said and said.args else None
+    return number in _MYSQL_BAD_TEXT or getattr(said, "sqlstate", None) in _POSTGRESQL_BAD_TEXT
 
 
 def _end_session(_: BaseException | None) -> None:

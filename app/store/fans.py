@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, true
 
 from app.store import retried, transaction
 from app.store.models import Fan
+from app.store.text import cleaned, readable, storable
 
 PAGE_FANS = 50
 """How many fans are on a page of those who were found."""
@@ -38,12 +39,13 @@ def find_fan(appid: str, openid: str) -> Fan | None:
         return session.scalar(select(Fan).where(Fan.appid == appid, Fan.openid == openid))
 
 
+@readable
 def find_fans(appid: str, text: str = "", page: int = 1) -> Found:
     """Return those who have ``text`` in their nickname, or whose openid or unionid begins with it; latest login first.
 
     A page before the first or behind the last is the first or the last. Raises StoreError.
     """
-    its = (Fan.appid == appid, _matches(text.replace("\x00", "")))
+    its = (Fan.appid == appid, _matches(storable(text)))
     latest = select(Fan).where(*its).order_by(Fan.last_login_at.desc(), Fan.id.desc())
     with transaction() as session:
         total = session.scalar(select(func.count()).select_from(Fan).where(*its)) or 0
@@ -61,6 +63,7 @@ def delete_fan(appid: str, openid: str) -> bool:
         return bool(session.execute(mine).rowcount)  # type: ignore[attr-defined]
 
 
+@readable  # what a nickname shows of an emoji is no reason for nobody to log in
 @retried  # the first login of a fan, twice at once
 def _keep(appid: str, openid: str, known: Mapping[str, str]) -> Fan:
     now = int(time.time())
@@ -82,4 +85,4 @@ def _matches(text: str) -> ColumnElement[bool]:
 
 
 def _text(value: Any, length: int) -> str:
-    return str(value).replace("\x00", "")[:length]  # PostgreSQL takes no NUL
+    return str(cleaned(str(value)))[:length]

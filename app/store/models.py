@@ -1,10 +1,10 @@
 """The tables. Times are whole seconds since 1970; every row belongs to one account."""
 
-from sqlalchemy import BigInteger, String, Text, UniqueConstraint
-from sqlalchemy.dialects.mysql import MEDIUMTEXT
+from sqlalchemy import BigInteger, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.store import Base
+from app.store.text import LONG_CLEAN_TEXT, CleanText
 
 # MySQL compares text without regard to case, where openids and scenes differ by it.
 _MYSQL = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
@@ -26,12 +26,12 @@ class MenuRevision(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    appid: Mapped[str] = mapped_column(String(32))
+    appid: Mapped[str] = mapped_column(CleanText(32))
     number: Mapped[int]
     created_at: Mapped[int] = mapped_column(BigInteger)
-    author: Mapped[str] = mapped_column(String(64))
-    note: Mapped[str] = mapped_column(String(255))
-    content: Mapped[str] = mapped_column(Text().with_variant(MEDIUMTEXT(), "mysql"))  # whose TEXT ends at 64 KB
+    author: Mapped[str] = mapped_column(CleanText(64))
+    note: Mapped[str] = mapped_column(CleanText(255))
+    content: Mapped[str] = mapped_column(LONG_CLEAN_TEXT)
     current: Mapped[bool | None]
     pushing: Mapped[bool | None]
 
@@ -46,15 +46,15 @@ class QrCode(Base):
     __table_args__ = (UniqueConstraint("appid", "kind", "scene", "expire_seconds"), _MYSQL)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    appid: Mapped[str] = mapped_column(String(32))
-    kind: Mapped[str] = mapped_column(String(3))
-    scene: Mapped[str] = mapped_column(String(64))
+    appid: Mapped[str] = mapped_column(CleanText(32))
+    kind: Mapped[str] = mapped_column(CleanText(3))
+    scene: Mapped[str] = mapped_column(CleanText(64))
     expire_seconds: Mapped[int]
     created_at: Mapped[int] = mapped_column(BigInteger)
     ends_at: Mapped[int] = mapped_column(BigInteger)
-    ticket: Mapped[str | None] = mapped_column(String(255))
-    url: Mapped[str | None] = mapped_column(String(255))
-    claim: Mapped[str | None] = mapped_column(String(32))
+    ticket: Mapped[str | None] = mapped_column(CleanText(255))
+    url: Mapped[str | None] = mapped_column(CleanText(255))
+    claim: Mapped[str | None] = mapped_column(CleanText(32))
     claimed_at: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -65,9 +65,9 @@ class SceneCount(Base):
     __table_args__ = (UniqueConstraint("appid", "scene", "day"), _MYSQL)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    appid: Mapped[str] = mapped_column(String(32))
-    scene: Mapped[str] = mapped_column(String(64))
-    day: Mapped[str] = mapped_column(String(10))
+    appid: Mapped[str] = mapped_column(CleanText(32))
+    scene: Mapped[str] = mapped_column(CleanText(64))
+    day: Mapped[str] = mapped_column(CleanText(10))
     scans: Mapped[int]
     follows: Mapped[int]
 
@@ -79,11 +79,11 @@ class Fan(Base):
     __table_args__ = (UniqueConstraint("appid", "openid"), _MYSQL)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    appid: Mapped[str] = mapped_column(String(32))
-    openid: Mapped[str] = mapped_column(String(64))
-    unionid: Mapped[str | None] = mapped_column(String(64))
-    nickname: Mapped[str | None] = mapped_column(String(255))
-    headimgurl: Mapped[str | None] = mapped_column(String(512))
+    appid: Mapped[str] = mapped_column(CleanText(32))
+    openid: Mapped[str] = mapped_column(CleanText(64))
+    unionid: Mapped[str | None] = mapped_column(CleanText(64))
+    nickname: Mapped[str | None] = mapped_column(CleanText(255))
+    headimgurl: Mapped[str | None] = mapped_column(CleanText(512))
     first_login_at: Mapped[int] = mapped_column(BigInteger)
     last_login_at: Mapped[int] = mapped_column(BigInteger)
 
@@ -95,7 +95,7 @@ class Figures(Base):
     __table_args__ = (UniqueConstraint("appid", "source", "minute"), _MYSQL)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    appid: Mapped[str] = mapped_column(String(32))
-    source: Mapped[str] = mapped_column(String(64))
+    appid: Mapped[str] = mapped_column(CleanText(32))
+    source: Mapped[str] = mapped_column(CleanText(64))
     minute: Mapped[int] = mapped_column(BigInteger)
-    content: Mapped[str] = mapped_column(Text().with_variant(MEDIUMTEXT(), "mysql"))
+    content: Mapped[str] = mapped_column(LONG_CLEAN_TEXT)

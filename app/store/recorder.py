@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, delete, update
 from app.errors import Conflict, StoreError
 from app.store import transaction
 from app.store.models import Fan, SceneCount
+from app.store.text import readable
 
 _FORGET_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -108,6 +109,7 @@ class Recorder:
             self._changed.notify_all()
             return self._is_running
 
+    @readable  # one scene that cannot be written must not keep all others waiting
     def _write(self) -> None:
         with transaction() as session:
             if self._writing.gone:

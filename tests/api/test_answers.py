@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from flask import Flask, Response, jsonify, request
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
 
 from app.api.client import Client
 from app.cache import connect
@@ -49,6 +52,9 @@ def answering(settings: Callable[..., Settings]) -> Iterator[Callable[[Response]
         (502, '{"message": "upstream is down"}', "application/json"),
         (302, '{"message": "moved"}', "application/json"),
         (200, '{"errcode": "abc"}', "application/json"),
+        (200, '{"errcode": 1e999}', "application/json"),
+        (200, '{"errcode": [1]}', "application/json"),
+        (200, "[" * 100_000, "application/json"),
         (200, "[1]", "application/json"),
         (200, "", "application/json"),
         (200, "<html></html>", "text/html"),
@@ -66,7 +72,9 @@ def test_what_is_no_answer_of_wechat_is_an_api_error(
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/octet-stream", ""])
-@pytest.mark.parametrize("body", ['{"errcode": 0, "x": 1}', '{"base_resp": null, "x": 1}', '{"errcode": "0", "x": 1}'])
+@pytest.mark.parametrize(
+    "body", ['{"errcode": 0, "x": 1}', '\ufeff{"base_resp": null, "x": 1}', '{"errcode": "0", "x": 1}']
+)
 def test_json_is_read_whatever_it_is_called(
     body: str, content_type: str, answering: Callable[[Response], Client]
 ) -> None:
@@ -80,11 +88,60 @@ def test_what_a_device_call_answers_is_an_error_too(answering: Callable[[Respons
         answering(Response(body, content_type="application/json")).get("anything")
 
 
-def test_a_file_comes_as_the_response(answering: Callable[[Response], Client]) -> None:
-    assert (
-        answering(Response(b"\xff\xd8\xff picture", content_type="image/jpeg")).media.download("m").content[:1]
-        == b"\xff"
-    )
+LABELS = ["image/jpeg", "text/plain", "application/json", "text/html; charset=GBK", "application/javascript", ""]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_file_comes_back_in_one_call_whatever_wechat_labels_it(
+    label: str, server: WeChatServer, client: Client
+) -> None:
+    server.wechat.set(label=label)
+    kept = client.media.upload("voice", ("a.amr", b"#!AMR\n\x04\xff"))["media_id"]
+    material = client.material.add("image", ("a.jpg", b"\xff\xd8\xff"))["media_id"]
+    assert client.media.download(kept).content == b"#!AMR\n\x04\xff"
+    assert client.material.get(material).content == b"\xff\xd8\xff"
+    assert server.calls_of("/cgi-bin/media/get") == server.calls_of("/cgi-bin/material/get_material") == [0]
+
+
+JSON_LIKE = st.sampled_from([b"", b"{}", b"[1]", b"5", b"null", b'"x"', b"{", b"[" * 100_000, b'{"a": 1}', b"\xff{}"])
+JSON_LIKE |= st.sampled_from(
+    [b'{"errcode": "x"}', b'\xff{"errcode": 40007}', b'[{"errcode": 40007}]', b"<html></html>"]
+)
+
+
+@given(st.binary() | st.text().map(str.encode) | JSON_LIKE, st.sampled_from(LABELS))
+@hypothesis(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_come_back_whole(answering: Callable[[Response], Client], content: bytes, label: str) -> None:
+    client = answering(Response(content, content_type=label))
+    assert client.media.download("m").content == content
+    assert client.material.get("m").content == content
+    client._http.close()
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("before", ["", " \r\n", "\ufeff"])
+def test_an_error_in_place_of_a_file_is_one_whatever_its_label(
+    before: str, label: str, answering: Callable[[Response], Client]
+) -> None:
+    client = answering(Response(before + '{"errcode": 40007, "errmsg": "invalid media_id"}', content_type=label))
+    with pytest.raises(ApiError, match="40007"):
+        client.media.download("m")
+    with pytest.raises(ApiError, match="40007"):
+        client.material.get("m")
+
+
+def test_what_is_said_in_place_of_a_file_is_read(client: Client) -> None:
+    video = client.media.upload("video", ("a.mp4", b"\0\0\0\x18ftypmp42"))["media_id"]
+    assert client.media.download(video)["video_url"].endswith(".mp4")
+
+
+def test_a_file_of_a_call_that_nobody_knows_is_known_by_its_disposition(
+    answering: Callable[[Response], Client],
+) -> None:
+    picture = Response(b"\x89PNG", content_type="text/plain", headers={"Content-disposition": "attachment"})
+    assert answering(picture).get("new/call").content == b"\x89PNG"
+    with pytest.raises(ApiError, match="no JSON"):
+        answering(Response(b"\x89PNG", content_type="application/octet-stream")).message.send_text("oFan", "hi")
 
 
 @pytest.mark.parametrize("body", ["[1]", '{"access_token": ""}', '{"access_token": "x", "expires_in": 0}', "\x89PNG"])
