@@ -180,7 +180,7 @@ def test_two_revocations_in_one_second_are_two_fans(open_app: Callable[..., Flas
     with app.app_context():
         for openid in ("oOne", "oTwo"):
             keep_fan(APPID, openid, {})
-            app.extensions["wechat_api"].cache.set(f"{APPID}:session:{openid}", '{"a":1}', 60)
+            app.extensions["wechat_api"].cache.fans.set(f"{APPID}:session:{openid}", '{"a":1}', 60)
             deliver(app, event.replace("</xml>", f"<OpenID>{openid}</OpenID></xml>"))
             assert find_fan(APPID, openid) is None
-            assert app.extensions["wechat_api"].cache.get(f"{APPID}:session:{openid}") is None
+            assert app.extensions["wechat_api"].cache.fans.get(f"{APPID}:session:{openid}") is None
