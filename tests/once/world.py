@@ -17,7 +17,7 @@ from cachelib.simple import SimpleCache
 from app import config
 from app.backends import Opened
 from app.cache import Cache
-from app.once import endings, late, machine, pickup, pulse, runs, waiting
+from app.once import claims, endings, late, machine, pickup, pulse, runs, waiting
 from app.once.answer import Answer
 from app.once.held import Delivery
 from app.once.late import LateDelivery
@@ -412,7 +412,7 @@ class World:
         """Replace clock, threads and pulse of the code under test by this world's."""
         clock = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now, sleep=self._sleep)
         with pytest.MonkeyPatch.context() as patch:
-            for module in (machine, waiting, endings, late, pickup):
+            for module in (machine, claims, waiting, endings, late, pickup):
                 patch.setattr(module, "time", clock)
             patch.setattr(waiting, "Pulse", ScriptedPulse)
             patch.setattr(machine, "every", lambda seconds, tend: None)
