@@ -1,8 +1,6 @@
 """The machine: what becomes of a delivery that arrives, and of a message whose process has died."""
 
 import functools
-import itertools
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from app.cache import Cache
 from app.config import Settings
 from app.errors import Busy
 from app.once.answer import DELIVERY_SECONDS, Answer, Answers
+from app.once.claims import Claims, owner_of, since_of
 from app.once.endings import Endings
 from app.once.facts import LATE, Facts
 from app.once.held import Delivery
@@ -68,7 +67,7 @@ class Once:
         self._waiting = Waiting(cache, self._facts, self._heartbeat, self._events(), bounds.held)
         self._endings = Endings(answers, self._facts, self._waiting, late)
         self._running: dict[str, _Running] = {}
-        self._serial = itertools.count(1)
+        self._claims = Claims(self._heartbeat)
         self._orphans = Orphans(cache, self._heartbeat, settings.tokens, self.unawaited, self.adopt)
         self._pulse = self._waiting.pulse
         self._pulse.add(every(BEAT_SECONDS, self._heartbeat.beat))
@@ -96,16 +95,16 @@ class Once:
         caller, message = delivery.caller, delivery.message
         assert caller  # noqa: S101 (only a followed message has none)
         has_gone, key = caller.is_gone(), self._facts.key_of(message.identity)
-        delivery.key, delivery.claim = key, self._claim(NOBODY if has_gone else self._heartbeat.name)
+        delivery.key, delivery.claim = key, self._claims.of_nobody() if has_gone else self._claims.mine()
         stands = self._facts.claim(key, delivery.claim)
         is_first = stands == delivery.claim and not self._has(key)
         if not is_first:
             delivery.number = self._facts.count(key, delivery.claim)
         delivery.is_last = delivery.number >= self._deliveries or (not is_first and self._is_old(key, stands))
-        delivery.owner = _owner(stands)
+        delivery.owner = owner_of(stands)
         if has_gone:  # it stood in a queue until WeChat hung up; what WeChat delivers next can still be answered
             delivery.drop("stale")
-            delivery.claim = self._claim(self._heartbeat.name)
+            delivery.claim = self._claims.mine()
             self._waiting.follow_unseen(delivery)
             return None
         return self._run(delivery) if is_first else self._join(delivery)
@@ -187,7 +186,7 @@ class Once:
                     return self._run(delivery)
                 self._bring_up(delivery)
                 return None
-            delivery.owner = _owner(stands)
+            delivery.owner = owner_of(stands)
             if not self._waiting.is_dead(delivery.owner):
                 if delivery.is_in_request:
                     self._waiting.hold(delivery)
@@ -235,7 +234,7 @@ class Once:
     def adopt(self, key: str, fields: Fields) -> None:
         """Bring a message to its end whose process has died."""
         if not self._has(key):
-            self._waiting.follow(key, self._answers.revive(fields), self._claim(self._heartbeat.name), NOBODY)
+            self._waiting.follow(key, self._answers.revive(fields), self._claims.mine(), NOBODY)
 
     def _bring_up(self, followed: Delivery) -> None:
         self._waiting.remove(followed)
@@ -264,16 +263,9 @@ class Once:
             is_alone and bool(self._endings.uncarried())
         )
 
-    def _claim(self, owner: str) -> str:
-        return f'["{owner}","{self._heartbeat.name}-{next(self._serial)}",{time.time():.1f}]'
-
     def _is_old(self, key: str, claim: str) -> bool:
         """Tell whether the message is so old that this must be the last delivery, though others were not counted."""
-        since = float(json.loads(claim)[2])
+        since = since_of(claim)
         if running := self._running.get(key):
             since = min(since, running.since)
         return time.time() - since > DELIVERY_SECONDS * (self._deliveries - 1) - 0.5
-
-
-def _owner(claim: str) -> str:
-    return str(json.loads(claim)[0])

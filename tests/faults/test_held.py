@@ -21,6 +21,7 @@ from tests.servers import TOKEN, wait_for
 
 BUSY_REPLY = "现在有点忙，请稍后再试"
 HELD = 150
+MANY = 500
 AT_ONCE_SECONDS = 1.0
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no FIN, what is under way is thrown away
 BOTH_WAYS = pytest.mark.parametrize("through_nginx", [True, False], ids=["nginx", "http socket"])
@@ -115,9 +116,9 @@ def test_a_worker_killed_with_held_deliveries_takes_no_answer_with_it(
 ) -> None:
     service = serve(customer_service=customer_service)
     with WeChat([service.url]) as wechat:
-        asked = [ask(wechat, "async 3") for _ in range(2 * HELD)]
-        runs = service.wait_for_runs(2 * HELD, "async")
-        assert service.held == 2 * HELD
+        asked = [ask(wechat, "async 3") for _ in range(MANY)]
+        runs = service.wait_for_runs(MANY, "async")
+        assert service.held == MANY
         ((killed, count),) = Counter(run.pid for run in runs).most_common(1)
         assert count >= 100
         os.kill(killed, signal.SIGKILL)
@@ -136,9 +137,9 @@ def test_a_reload_with_held_deliveries_costs_not_even_a_second_delivery(
 ) -> None:
     service = serve(customer_service=customer_service)
     with WeChat([service.url]) as wechat:
-        asked = [ask(wechat, f"{kind} 4") for _ in range(HELD)]
-        service.wait_for_runs(HELD, kind)
-        assert service.held > 100
+        asked = [ask(wechat, f"{kind} 3") for _ in range(MANY)]
+        service.wait_for_runs(MANY, kind)
+        assert service.held > 400
         with Crowd(wechat, "quick", per_second=20) as crowd:
             if reload != "nginx":
                 service.reload_in_a_chain()

@@ -89,8 +89,10 @@ def play(
     fatal: bool = False,
     stalls: bool = False,
     loses_cache: bool = False,
+    loses_claim: bool = False,
     all_die_at: float = 0.0,
     dies_at: float = 0.0,
+    reloads_at: float = 0.0,
     seconds: float = 0.0,
 ) -> tuple[World, WeChat]:
     """Play one message to its end, in an order that ``data`` says."""
@@ -107,11 +109,12 @@ def play(
         world.fatal_times = set(data.draw(st.lists(st.sampled_from([1001.0, 1005.5, 1008.5, 1011.0]), max_size=2)))
     if stalls:
         world.stall_time = data.draw(st.sampled_from([1001.0, 1003.0, 1006.0, 1008.0]))
-    if loses_cache:
+    world.loses_claim_only = loses_claim
+    if loses_cache or loses_claim:
         world.losing_step = data.draw(st.integers(1, 60))
     if dies_at:
         world.fatal_times = {dies_at}
-    world.end_of_all = all_die_at
+    world.end_of_all, world.reload_time = all_die_at, reloads_at
     wechat = WeChat(world, choose)
     wechat.pauses, wechat.patience = list(pauses), list(patience)
     wechat.unseen_seconds, wechat.is_seen, wechat.queue_seconds = unseen_seconds, is_seen, list(queue_seconds)
@@ -186,6 +189,15 @@ def test_a_death_with_the_last_delivery_or_after_it_costs_no_answer_either(
 
 @either_way
 @thorough
+@given(data=st.data(), reloads_at=st.sampled_from([1001.0, 1005.5, 1008.0, 1011.0]))
+def test_a_reload_costs_neither_a_run_nor_an_answer(data: st.DataObject, sends: bool, reloads_at: float) -> None:
+    world, wechat = play(data, sends=sends, reloads_at=reloads_at)
+    assert world.runs == 1
+    assert wechat.got == ["answer of run 1"]
+
+
+@either_way
+@thorough
 @given(data=st.data())
 def test_a_process_that_only_seemed_dead_brings_no_answer_twice(data: st.DataObject, sends: bool) -> None:
     world, wechat = play(data, sends=sends, stalls=True)
@@ -203,6 +215,15 @@ def test_a_cache_that_is_lost_costs_a_second_run_but_no_answer(data: st.DataObje
     # What waits for the pickup word waits in the cache, and is lost with it.
     if sends or world.lost_at < wechat.last_came:
         assert len(wechat.got) >= 1
+
+
+@either_way
+@thorough
+@given(data=st.data())
+def test_a_claim_that_alone_is_lost_costs_a_second_run_but_no_answer(data: st.DataObject, sends: bool) -> None:
+    world, wechat = play(data, sends=sends, loses_claim=True)
+    assert world.runs <= 2
+    assert len(wechat.got) >= 1
 
 
 @thorough

@@ -17,7 +17,7 @@ from cachelib.simple import SimpleCache
 from app import config
 from app.backends import Opened
 from app.cache import Cache
-from app.once import endings, late, machine, pickup, pulse, runs, waiting
+from app.once import claims, endings, late, machine, pickup, pulse, runs, waiting
 from app.once.answer import Answer
 from app.once.held import Delivery
 from app.once.late import LateDelivery
@@ -109,6 +109,12 @@ class SteppedBackend(SimpleCache):  # type: ignore[misc]
         self._world.step_here()
         return bool(super().delete(key))
 
+    def lose(self, *, claim_only: bool) -> None:
+        """Forget everything, or the first claim of a message alone."""
+        for key in list(self._cache):
+            if not claim_only or key.endswith(MESSAGE["MsgId"]):
+                del self._cache[key]
+
 
 class ScriptedPulse:
     """Tends the machine's tasks in the world's time; what is done every so often is the world's business."""
@@ -153,7 +159,7 @@ class ScriptedDeaths:
         return [
             name
             for name, since in seen_since.items()
-            if not processes[name].lives and now >= since + DEATH_SEEN_SECONDS
+            if not processes[name].lives and (processes[name].has_ended or now >= since + DEATH_SEEN_SECONDS)
         ]
 
     def has_seen_alive(self, name: str) -> bool:
@@ -202,6 +208,7 @@ class Process:
     def __init__(self, world: "World", name: str) -> None:
         self.world, self.name = world, name
         self.alive, self.stalled, self.died_at, self.died_at_step = True, False, 0.0, 0
+        self.is_ending = self.has_ended = False
         self.left: dict[str, Any] = {}
         cache = Cache(Opened(world.backend), "wx")
         settings = world.settings
@@ -277,8 +284,8 @@ class World:
         self.fatal_times: set[float] = set()
         self.stall_time = 0.0
         self.runner: Process | None = None
-        self.losing_step, self.lost_at = 0, 0.0
-        self.end_of_all = 0.0
+        self.losing_step, self.lost_at, self.loses_claim_only = 0, 0.0, False
+        self.end_of_all = self.reload_time = 0.0
         self.settings, self.bounds, self.sends = settings, bounds, sends
         self.backend = SteppedBackend(self)
         self.processes: dict[str, Process] = {}
@@ -293,9 +300,25 @@ class World:
             process.left = process.once.unawaited()
             process.alive, process.died_at, process.died_at_step = False, self.now, self.steps
 
+    def end(self, process: Process) -> None:
+        """Let a process end as at a reload: it takes no new delivery, brings its work to an end, and says so."""
+        process.is_ending = True
+
+        def has_no_work() -> bool:
+            others = [actor for actor in self.actors if actor.process is process]
+            return len(others) == 2 and not process.once._running and not len(process.once._waiting)
+
+        def leave() -> None:
+            self.current.actor.park(has_no_work)
+            process.has_ended = True
+            self.kill(process)
+
+        Actor(self, process, leave).start()
+
     @property
     def alive(self) -> list[Process]:
-        return [process for process in self.processes.values() if process.alive] or [self.new_process()]
+        alive = [process for process in self.processes.values() if process.alive and not process.is_ending]
+        return alive or [self.new_process()]
 
     def step_here(self) -> None:
         actor = getattr(self.current, "actor", None)
@@ -357,13 +380,13 @@ class World:
                 if self.steps in self.fatal_steps:
                     self.kill(actor.process)
                 if self.steps == self.losing_step:
-                    self.backend.clear()
+                    self.backend.lose(claim_only=self.loses_claim_only)
                     self.lost_at = self.now
                 actor.step()
                 continue
             times = [actor.until for actor in self.actors if actor.until is not None]
             dues = [process.pulse.due() for process in self.processes.values() if process.alive]
-            ends = (*self.fatal_times, self.stall_time, self.end_of_all)
+            ends = (*self.fatal_times, self.stall_time, self.end_of_all, self.reload_time)
             later = [time for time in (*times, *dues, *ends) if time > self.now]
             next_time = min(later, default=math.inf)
             if next_time > until:
@@ -375,6 +398,8 @@ class World:
             if self.now == self.end_of_all:
                 for process in list(self.processes.values()):
                     self.kill(process)
+            if self.runner and self.now == self.reload_time:
+                self.end(self.runner)
             if self.runner and self.now == self.stall_time:
                 self.runner.stalled, self.runner.died_at = True, self.now
 
@@ -390,7 +415,7 @@ class World:
         """Replace clock, threads and pulse of the code under test by this world's."""
         clock = SimpleNamespace(monotonic=lambda: self.now, time=lambda: self.now, sleep=self._sleep)
         with pytest.MonkeyPatch.context() as patch:
-            for module in (machine, waiting, endings, late, pickup):
+            for module in (machine, claims, waiting, endings, late, pickup):
                 patch.setattr(module, "time", clock)
             patch.setattr(waiting, "Pulse", ScriptedPulse)
             patch.setattr(machine, "every", lambda seconds, tend: None)
