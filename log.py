@@ -70,6 +70,28 @@ def masked(openid: str) -> str:
     return f"{openid[:4]}{_MASK}{openid[-4:]}" if len(openid) > 12 else f"{openid[:2]}{_MASK}"
 
 
+class Flood:
+    """Lets ``most`` lines of every ``seconds`` be written: a flood of them must not fill the disk."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most, self._seconds = most, seconds
+        self._lock = threading.Lock()
+        self._until, self._said, self._unsaid = 0.0, 0, 0
+
+    def unsaid(self) -> int | None:
+        """Return how many have not been said since the last one that was; None where this one is not to be, either."""
+        now = time.monotonic()
+        with self._lock:
+            if now >= self._until:
+                self._until, self._said = now + self._seconds, 0
+            if self._said >= self._most:
+                self._unsaid += 1
+                return None
+            self._said += 1
+            unsaid, self._unsaid = self._unsaid, 0
+            return unsaid
+
+
 class _Formatter(logging.Formatter):
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()

@@ -82,9 +82,10 @@ class AnswerMaker:
 
     def revive(self, fields: dict[str, Any]) -> Any:
         """Return the message of another process that these fields are."""
-        asked = str(fields.get("CreateTime"))
-        age_seconds = max(time.time() - int(asked), 0.0) if asked.isdecimal() else ANSWER_SECONDS
-        return self.begin(fields, time.monotonic() - age_seconds)
+        message = self.begin(fields, 0.0)
+        age_seconds = max(time.time() - message.asked, 0.0) if message.asked else ANSWER_SECONDS
+        message.arrived = time.monotonic() - age_seconds
+        return message
 
     def session_of(self, openid: str) -> Session:
         """Return the fan's session."""

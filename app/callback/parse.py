@@ -1,5 +1,6 @@
 """Step 3: from the XML's fields to the message that a handler gets."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ from app.errors import BadMessage
 from app.once.answer import ANSWER_SECONDS
 from app.table.rows import Row
 
+_MOST_DIGITS = 12
 _QR_PREFIX = "qrscene_"
-_IDENTITY = ("FromUserName", "CreateTime", "MsgType", "Event", "EventKey")
 _LEAVING = ("unsubscribe", "user_authorization_revoke", "user_authorization_cancellation")
 
 
@@ -44,21 +45,19 @@ class FanMessage:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What all deliveries of this message, and no other message, have in common."""
+        """What all deliveries of this message, and no other message, have in common: its MsgId, or all that it says."""
         # https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html
-        # MsgId is not unique across fans, and different events of one second happen: hence the other fields.
-        fields = self.fields
-        if msg_id := fields.get("MsgId"):
-            return self.openid, str(msg_id)
-        # Those of WeChat's push service about a fan, such as a revocation, name the fan in OpenID.
-        names = (*_IDENTITY, "OpenID") if "OpenID" in fields else _IDENTITY
-        return tuple(str(fields.get(name)) for name in names)
+        # MsgId is not unique across fans. An event has none: what differs between two of one second may stand anywhere.
+        msg_id = str(self.fields.get("MsgId") or "0")
+        if self.event is None and msg_id.strip("0"):
+            return self.openid, msg_id
+        return self.openid, json.dumps(self.fields, ensure_ascii=False, sort_keys=True)
 
     @property
     def asked(self) -> int:
         """When the fan sent it, in seconds since 1970; 0 where it does not say."""
         asked = str(self.fields.get("CreateTime"))
-        return int(asked) if asked.isdecimal() else 0
+        return int(asked) if asked.isdecimal() and len(asked) <= _MOST_DIGITS else 0
 
     @property
     def text(self) -> str | None:

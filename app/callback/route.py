@@ -12,6 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
 
+import log
 from app import metrics
 from app.callback.road import Road
 from app.errors import BadCallback, BadCiphertext, BadMessage, BadSignature, BodyTooLarge
@@ -64,7 +65,7 @@ def add_callback(app: Flask, path: str, road: Road) -> None:
 
     # All that HTTP has, so that none is answered with werkzeug's own list, which has HEAD.
     app.add_url_rule(path, view_func=callback, methods=HTTPMethod, provide_automatic_options=False)
-    refusals = _Refusals()
+    refusals = log.Flood(_REFUSALS_SAID_A_SECOND, 1.0)
     app.register_error_handler(BadCallback, lambda error: _refuse(error, refusals))
 
 
@@ -116,29 +117,10 @@ def _waited_seconds(environ: Mapping[str, Any]) -> float:
     return max(time.time() - float(received), 0.0) if received else 0.0
 
 
-def _refuse(error: BadCallback, refusals: "_Refusals") -> Any:
+def _refuse(error: BadCallback, refusals: log.Flood) -> Any:
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     metrics.REFUSED.labels(error.reason).inc()
     if (unsaid := refusals.unsaid()) is not None:
         fields = {"status": status, "from": request.remote_addr, "reason": str(error)}
         logger.warning("refused", extra={"fields": fields | ({"unsaid": unsaid} if unsaid else {})})
     return _Plain(_ANSWER[status], status=status)
-
-
-class _Refusals:
-    """Lets some refusals of each second be said: a flood of them must not fill the disk."""
-
-    def __init__(self) -> None:
-        self._second = self._said = self._unsaid = 0
-
-    def unsaid(self) -> int | None:
-        """Return how many have not been said since the last one that was; None where this one is not to be, either."""
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._said = second, 0
-        if self._said >= _REFUSALS_SAID_A_SECOND:
-            self._unsaid += 1
-            return None
-        self._said += 1
-        unsaid, self._unsaid = self._unsaid, 0
-        return unsaid

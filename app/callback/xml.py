@@ -17,6 +17,14 @@ _FLAT_ELEMENT = re.compile(  # or, as the last group, all that is left where som
 )
 _DOCTYPE = b"<!DOCTYPE"
 _CDATA, _CDATA_END, _CDATA_END_INSIDE = "<![CDATA[", "]]>", "]]]]><![CDATA[>"
+_PIECE = re.compile(  # the end of a section, its start, an element of plain text, a tag
+    r"\]\]></(?P<ending>\w+)>|<(?P<section>\w+)><!\[CDATA\[|<(?P<plain>\w+)>[^<\]]*</(?P=plain)>|</?\w+ ?/?>", re.ASCII
+)
+_SPACE = re.compile(r"[ \t\r\n]*")
+# Text, titles of links, what a QR code or a voice holds, names of places.
+_FANS_WRITE = {
+    "Content", "Title", "Description", "Url", "Label", "Poiname", "Recognition", "EventKey", "ScanResult", "OuterStr",
+}  # fmt: skip
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -25,10 +33,11 @@ def read(xml: bytes) -> Fields:
     fields = _read_flat(xml)
     if fields is not None:
         return fields
-    try:
-        return read_strictly(xml)
-    except BadMessage:
-        return read_strictly(_mend(xml))
+    text = without_forbidden(xml.decode(errors="replace")).strip("\ufeff \t\r\n")
+    with suppress(BadMessage):
+        if _is_clear(text) and not _repeats_what_a_fan_writes(as_it_is := read_strictly(text.encode())):
+            return as_it_is
+    return read_strictly(_mended(text))
 
 
 def read_strictly(xml: bytes) -> Fields:
@@ -114,17 +123,44 @@ def _refuse_doctype(xml: bytes) -> None:
         parser.Parse(xml, True)
 
 
-def _mend(xml: bytes) -> bytes:
-    """Drop control characters and half characters, and escape each CDATA section that ends inside its element."""
-    text = without_forbidden(xml.decode(errors="replace"))
+def _is_clear(text: str) -> bool:
+    """Tell whether each CDATA section ends its element, or is cut in two as XML's own writers cut one at ``]]>``."""
+    text = text.replace(_CDATA_END_INSIDE, "")
+    return text.count(_CDATA) == text.count(_CDATA_END) == text.count(f"{_CDATA_END}</")
+
+
+def _repeats_what_a_fan_writes(fields: Any) -> bool:
+    if not isinstance(fields, dict):
+        return isinstance(fields, list) and any(map(_repeats_what_a_fan_writes, fields))
+    found = (name in _FANS_WRITE and isinstance(value, list) for name, value in fields.items())
+    return any(found) or any(map(_repeats_what_a_fan_writes, fields.values()))
+
+
+def _mended(text: str) -> bytes:
+    """Escape each CDATA section that does not end where its element does.
+
+    WeChat escapes nothing that a fan writes. What a fan writes ends at the last end of its element after which the rest
+    reads as XML; anything else ends at the first. Both are found from the right, each piece looked at once.
+    """
+    pieces = {piece.start(): piece for piece in _PIECE.finditer(text)}
+    ends: dict[str, list[int]] = {}  # of each name, from the right, those after which the rest reads
+    end_of: dict[int, int] = {}  # where the section ends that starts here
+    reads = {len(text)}
+    for at, piece in sorted(pieces.items(), reverse=True):
+        after = _SPACE.match(text, piece.end()).end()  # type: ignore[union-attr]
+        ending, section = piece["ending"], piece["section"]
+        if ending and after in reads:
+            ends.setdefault(ending, []).append(at)
+        elif section and section in ends:
+            end_of[at] = ends[section][0 if section in _FANS_WRITE else -1]
+            reads.add(at)
+        elif not ending and not section and after in reads:
+            reads.add(at)
     mended: list[str] = []
-    done = 0
-    while (start := text.find(_CDATA, done)) >= 0:
-        start += len(_CDATA)
-        tag = text[text.rfind("<", done, start - len(_CDATA)) + 1 : start - len(_CDATA)]
-        end = text.find(f"{_CDATA_END}</{tag}", start)
-        if end < 0:
-            break
-        mended += text[done:start], text[start:end].replace(_CDATA_END, _CDATA_END_INSIDE)
-        done = end
-    return "".join([*mended, text[done:]]).encode()
+    at = 0
+    for start, piece in pieces.items():
+        if start >= at and start in end_of:
+            end = end_of[start]
+            mended += text[at : piece.end()], text[piece.end() : end].replace(_CDATA_END, _CDATA_END_INSIDE)
+            at = end
+    return "".join([*mended, text[at:]]).encode()

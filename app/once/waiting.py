@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import log
 from app.cache import Cache
 from app.metrics import HELD
 from app.once.facts import Decision, Facts, decision
@@ -23,23 +24,6 @@ NOBODY = ""
 NEXT_DELIVERY_SECONDS = 6
 _FULL_SAID_EVERY_SECONDS = 10.0
 logger = logging.getLogger("wechat")
-
-
-class _Complaint:
-    """What would be said for each of many messages: said when it begins, then every ten seconds, with a count."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._silent_until, self._unsaid = 0.0, 0
-
-    def say(self, what: str) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if now < self._silent_until:
-                self._unsaid += 1
-                return
-            self._silent_until, unsaid, self._unsaid = now + _FULL_SAID_EVERY_SECONDS, self._unsaid, 0
-        logger.error("%s (%d more since the line before)" if unsaid else "%s", what, *((unsaid,) if unsaid else ()))
 
 
 class Events(NamedTuple):
@@ -68,7 +52,7 @@ class Waiting:
         self._most = most
         self._deaths = Deaths(_LOOKS_WITHOUT_BEAT)
         self._held = Held()
-        self._complaint = _Complaint()
+        self._full = log.Flood(1, _FULL_SAID_EVERY_SECONDS)
         self._keeping = threading.Lock()
         self._looked_at = 0.0
         self.pulse = Pulse(self._hung_up)
@@ -99,7 +83,8 @@ class Waiting:
 
     def complain(self, what: str) -> None:
         """Say in the log that no more can be held; it would be said for every message."""
-        self._complaint.say(what)
+        if (unsaid := self._full.unsaid()) is not None:
+            logger.error("%s%s", what, f" ({unsaid} more since the line before)" if unsaid else "")
 
     def keep(self, delivery: Delivery) -> None:
         """Hold a delivery; raises OSError where that cannot be done, and it is still in its request."""

@@ -90,7 +90,9 @@ def _elements(fields: Fields) -> str:
 def _inside(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return _elements(value)
-    return str(value) if name in _NUMBERS else xml.cdata(value)
+    return (
+        str(value) if name in _NUMBERS else f"<![CDATA[{xml.without_forbidden(value)}]]>"
+    )  # as WeChat does: unescaped
 
 
 def _new_id() -> str:

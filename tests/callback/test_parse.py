@@ -339,6 +339,7 @@ def test_whatever_the_fields_hold_parsing_raises_nothing_but_bad_message(name: s
 
 
 TEXT, CLICK = text_message("oFan1", "hi"), event_message("oFan1", "CLICK", "V1")
+EVENT = event_message("oFan1", "x")
 
 
 @pytest.mark.parametrize(
@@ -358,11 +359,44 @@ def test_another_message_is_known_by_what_the_contract_names(message: str, chang
     assert parse(read(changed.encode())).identity != parse(read(message.encode())).identity
 
 
+_FIELDS = st.dictionaries(
+    st.sampled_from(
+        ["Event", "EventKey", "MsgID", "Status", "UserCardCode", "CardId", "Content", "SessionID", "OpenID"]
+    ),
+    st.none() | st.text(max_size=3) | st.dictionaries(st.sampled_from("ab"), st.text(max_size=2), max_size=2),
+)
+
+
+@given(
+    one=_FIELDS,
+    other=_FIELDS,
+    msg_id=st.sampled_from([None, "", "0", "00"]),
+    kind=st.sampled_from(["event", "device_text"]),
+)
+def test_what_has_no_id_of_its_own_is_known_by_all_that_it_says(
+    one: Fields, other: Fields, msg_id: str | None, kind: str
+) -> None:
+    head = {"ToUserName": "gh", "FromUserName": "oFan", "CreateTime": "1700000000", "MsgType": kind, "MsgId": msg_id}
+    if kind == "event":
+        head["Event"] = "x"
+        one, other = ({**fields, "Event": "x"} for fields in (one, other))
+    first, second = (parse(head | fields).identity for fields in (one, other))
+    assert (first == second) == (one == other)
+    assert parse(dict(reversed((head | one).items()))).identity == first
+
+
+def test_an_event_is_known_by_more_than_its_id() -> None:
+    events = [EVENT.replace("</xml>", f"<MsgId>7</MsgId><Status>{status}</Status></xml>") for status in ("a", "b")]
+    assert len({parse(read(event.encode())).identity for event in events}) == 2
+
+
 def test_a_message_is_the_same_whatever_else_is_in_it() -> None:
     assert parse(read(TEXT.replace("hi", "ho").encode())).identity == parse(read(TEXT.encode())).identity
 
 
-@pytest.mark.parametrize(("create_time", "asked"), [("1700000000", 1_700_000_000), ("soon", 0), ("", 0), ("-1", 0)])
+@pytest.mark.parametrize(
+    ("create_time", "asked"), [("1700000000", 1_700_000_000), ("soon", 0), ("", 0), ("-1", 0), ("9" * 5000, 0)]
+)
 def test_when_a_fan_sent_it_is_known_where_it_says_so(create_time: str, asked: int) -> None:
     changed = re.sub("<CreateTime>[0-9]+", f"<CreateTime>{create_time}", TEXT)
     assert parse(read(changed.encode())).asked == asked

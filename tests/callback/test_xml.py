@@ -167,10 +167,80 @@ def test_control_characters_are_dropped_where_a_section_does_not_end_its_element
         "]]]]]>",
         "]]",
         "<Content>",
+        "<Label><![CDATA[你好]]></Label>",
+        "为什么？<xml><MsgType><![CDATA[text]]></MsgType>\n<Content><![CDATA[你好]]></Content>\n</xml>",
+        "x]]></Content>\n<MsgId>1</MsgId>\n</xml>",
+        "x]]></Content><MsgType><![CDATA[event]]></MsgType><Event><![CDATA[subscribe]]></Event><Content><![CDATA[y",
+        "a]]><b/><![CDATA[c",
+        "a]]>x<![CDATA[c",
+        "</Content>",
+        "<Content><![CDATA[",
+        "]]></Content>",
+        "]]></Content>]]></Content>",
     ],
 )
 def test_cdata_that_a_fan_types_comes_out_as_typed(typed: str) -> None:
     assert read(content(typed.encode())) == {"MsgType": "text", "Content": typed}
+
+
+_TYPED = st.lists(
+    st.sampled_from(
+        [
+            "<xml>",
+            "</xml>",
+            "<![CDATA[",
+            "]]>",
+            "]]",
+            "\n",
+            "<Content>",
+            "</Content>",
+            "<MsgId>1</MsgId>",
+            "]]></Content>",
+        ]
+    )
+    | st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffe\uffff"), max_size=5)
+).map("".join)
+
+
+@given(
+    typed=_TYPED,
+    name=st.sampled_from(["Content", "Label", "Title", "Recognition", "EventKey"]),
+    is_nested=st.booleans(),
+)
+def test_what_a_fan_types_is_read_as_typed_in_each_field_that_a_fan_writes(
+    typed: str, name: str, is_nested: bool
+) -> None:
+    typed = typed.replace("Content", name)
+    assume("]]]]><![CDATA[>" not in typed)  # XML's own way to write ]]>
+    inside = f"<{name}><![CDATA[{typed}]]></{name}>"
+    inside = f"<Info><Kind><![CDATA[k]]></Kind>{inside}</Info>" if is_nested else inside
+    xml = f"<xml><MsgType><![CDATA[text]]></MsgType>\n{inside}\n<MsgId>7</MsgId></xml>"
+    expected = {name: typed if typed.strip() else None}
+    if is_nested:
+        expected = {"Info": {"Kind": "k", **expected}}  # type: ignore[dict-item]
+    assert read(xml.encode()) == {"MsgType": "text", **expected, "MsgId": "7"}
+
+
+def test_what_a_fan_repeats_takes_no_longer_the_more_often_than_the_text_is_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+
+    class Counting:
+        def __init__(self, pattern: re.Pattern[str]) -> None:
+            self.pattern = pattern
+
+        def match(self, text: str, at: int) -> re.Match[str] | None:
+            looks.append(at)
+            return self.pattern.match(text, at)
+
+    monkeypatch.setattr("app.callback.xml._SPACE", Counting(re.compile(r"[ \t\r\n]*")))
+    counts = []
+    for times in (500, 1000):
+        looks.clear()
+        assert read(content(b"]]></Content><Content><![CDATA[" * times))["Content"]
+        counts.append(len(looks))
+    assert counts[1] <= 2 * counts[0]
 
 
 def test_every_section_of_a_broken_message_is_mended() -> None:
