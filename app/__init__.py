@@ -24,6 +24,7 @@ from app.once.answer import SendLate
 from app.once.held import most_held
 from app.once.machine import Bounds
 from app.room import Room
+from app.sockets import check_sockets
 from app.store import open_store
 from app.store.recorder import Recorder
 from app.table.dispatch import Table
@@ -47,6 +48,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     sys.setswitchinterval(_SWITCH_SECONDS)
     settings = settings or config.load(development=cli.in_shell() and not place.installed_account())
     log.configure(settings.log_level, settings.log_format, settings.secrets)
+    check_sockets()
     app = Flask(__name__, static_folder=None)
     app.config.update(settings.by_name())
     open_store(app, settings.database_url)

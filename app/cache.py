@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import re
 import sys
 import time
@@ -23,6 +24,29 @@ logger = logging.getLogger("wechat.cache")
 
 to_json: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 """Return a value's JSON, as the cache holds it. Made once: json.dumps makes an encoder for each call."""
+
+
+def understood(text: str | None, is_ours: Callable[[Any], bool]) -> Any:
+    """Return the JSON ``text`` that stands in the cache; None for nothing, and for what no process of ours has written.
+
+    ``is_ours`` may raise whatever a value of another shape makes it raise.
+    """
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+        if is_ours(value):
+            return value
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        pass
+    metrics.CACHE_ERRORS.labels("refused").inc()
+    logger.error("something stands in the cache that was not written here; it is taken for nothing")
+    return None
+
+
+def is_numbers(*values: Any) -> bool:
+    """Tell whether all are numbers that can be counted with."""
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 class Cache:

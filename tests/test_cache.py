@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from redis import Redis
 
 from app.cache import Cache, connect
 from app.errors import ConfigError
+from tests.actors import Account
 from tests.cache_servers import BACKENDS, connected
 from tests.servers import APPID, environment, wait_for
 
@@ -192,3 +194,37 @@ def test_a_key_is_short_ascii_without_blanks_whatever_the_sender_put_in(parts: l
 def test_the_cache_of_uwsgi_is_only_under_uwsgi() -> None:
     with pytest.raises(ConfigError, match="works under uWSGI only; expected memory://"):
         connect("uwsgi://wechat", APPID)
+
+
+LIES = [
+    "not json",
+    "",
+    "[]",
+    "7",
+    "null",
+    '"x"',
+    '["reply"]',
+    '["waiting",null]',
+    '["odd","x"]',
+    '[["k"]]',
+    "[" * 5000,
+    "1e999",
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie[:12])
+def test_a_cache_that_lies_about_all_that_stands_in_it_costs_no_answer(
+    lie: str, account: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(message: Any) -> str:
+        message.session["said"] = message.session.get("said", 0) + 1
+        return f"answer {message.session['said']}"
+
+    opened = account({"text": count, "event": count})
+    shared = opened.app.extensions["wechat_api"].cache
+    for room in (shared, shared.fans):
+        monkeypatch.setattr(room, "get", lambda key: lie)
+        monkeypatch.setattr(room, "get_many", lambda *keys: [lie] * len(keys))
+    assert [opened.say("hi"), opened.say("1"), opened.event("CLICK", "K")] == ["answer 1"] * 3
+    opened.event("unsubscribe")
+    assert (opened.client.get("/readyz").status_code, opened.say("hi")) == (200, "answer 1")

@@ -23,6 +23,7 @@ ORDER = {
     "near": 0,
     "place": 0,
     "room": 0,
+    "sockets": 1,
     "pages": 1,
     "config": 1,
     "backends": 1,

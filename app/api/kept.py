@@ -7,17 +7,16 @@ What the shared cache holds of one:
     NAME:failed   why the last fetch failed, for those who waited for it
 """
 
-import json
 import logging
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app import metrics
-from app.cache import Cache, to_json
+from app.cache import Cache, is_numbers, to_json, understood
 from app.errors import ApiError
 
 Fetch = Callable[[bool], tuple[str, float]]
@@ -85,8 +84,8 @@ class Kept:
 
     def state(self) -> State:
         """Return how the value is, without the value and without asking for it."""
-        record, failed = self._read(), self._cache.get(self._key("failed"))
-        failure = str(ApiError(*json.loads(failed))) if failed else ""
+        record, failed = self._read(), self._failed()
+        failure = str(failed or "")
         return State(record.fetched_at, record.renew_at, record.ends, failure) if record else State(failure=failure)
 
     def replace(self, bad: str) -> str | None:
@@ -181,11 +180,14 @@ class Kept:
 
     def _raise_failure(self) -> None:
         """Fail as the fetch failed that somebody else has just made: all who wait must not ask one after another."""
-        if (failed := self._cache.get(self._key("failed"))) is not None:
-            errcode, errmsg, rid = json.loads(failed)
-            raise ApiError(errcode, errmsg, rid)
+        if failed := self._failed():
+            raise failed
         if self._failure and time.monotonic() < self._failure[0]:
             raise ApiError(*self._failure[1].args)
+
+    def _failed(self) -> ApiError | None:
+        found = understood(self._cache.get(self._key("failed")), _is_failure)
+        return ApiError(*found) if found else None
 
     def _forced(self, value: str, seconds: float) -> tuple[str, float]:
         """Return a value fetched by force, or what is there where that was done not long ago, or nobody knows."""
@@ -200,7 +202,8 @@ class Kept:
 
     def _read(self) -> _Record | None:
         kept = self._cache.get(self._key("value"))
-        record = _Record(*json.loads(kept)) if kept else self._memo
+        found = understood(kept, lambda record: isinstance(record[0], str) and is_numbers(*_Record(*record)[1:]))
+        record = _Record(*found) if found else self._memo
         if record is None or time.time() >= record.ends:
             return None
         return record
@@ -221,3 +224,8 @@ class Kept:
 
     def _key(self, part: str) -> str:
         return self._cache.key("api", self._name, part)
+
+
+def _is_failure(value: Any) -> bool:
+    errcode, errmsg, rid = value
+    return isinstance(errcode, int | None) and isinstance(errmsg, str) and isinstance(rid, str)

@@ -1,6 +1,5 @@
 """Customer-service messages (客服消息): what a handler may return, sent to the fan afterwards."""
 
-import json
 import logging
 import re
 import secrets
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from wechatpy.replies import BaseReply, EmptyReply
 
 from app.api.client import Client
-from app.cache import Cache, to_json
+from app.cache import Cache, is_numbers, to_json, understood
 from app.errors import ApiError, BadReply
 
 PART_BYTES = 2048
@@ -98,7 +97,7 @@ class Budget:
         """Note that WeChat takes nothing for the fan, for the reason ``errcode``, as of ``since``."""
         for kind in ("message", "action"):
             kept = self._cache.get(self._key(openid, kind))
-            if kept and since is not None and json.loads(kept)[0] > since:
+            if (opened := understood(kept, _is_window)) and since is not None and opened[0] > since:
                 return  # the fan has opened a window meanwhile
         for kind in ("message", "action"):
             self._cache.delete(self._key(openid, kind))
@@ -113,15 +112,20 @@ class Budget:
     def _windows(self, openid: str) -> Iterator[tuple[list[str], float, int]]:
         """Yield (the keys of its messages, when it ends, errcode when used up) of each, the shorter one first."""
         for kind in ("action", "message"):
-            if (kept := self._cache.get(self._key(openid, kind))) is None:
+            if (kept := understood(self._cache.get(self._key(openid, kind)), _is_window)) is None:
                 continue
-            opened, seconds, count, reason = json.loads(kept)
+            opened, seconds, count, reason = kept
             if opened + seconds > time.time():
                 slots = [self._cache.key("sent", openid, kind, str(opened), str(number)) for number in range(count)]
                 yield slots, opened + seconds, reason
 
     def _key(self, openid: str, kind: str) -> str:
         return self._cache.key("window", openid, kind)
+
+
+def _is_window(value: Any) -> bool:
+    opened, seconds, count, reason = value
+    return is_numbers(opened, seconds, reason) and isinstance(count, int) and count <= _AFTER_MESSAGE[2]
 
 
 def send_messages(client: Client, budget: Budget, openid: str, value: Any) -> int:

@@ -1,12 +1,11 @@
 """When WeChat says that no call will do for now, none is made for a growing while, by any process."""
 
-import json
 import logging
 import re
 import time
 from typing import NamedTuple
 
-from app.cache import Cache, to_json
+from app.cache import Cache, is_numbers, to_json, understood
 from app.errors import ApiError
 
 _ACCOUNT, _TOKEN = "account", "token"  # every call; every call that takes a token, and that which fetches one
@@ -105,11 +104,12 @@ class Pauses:
     def _is_cleared(self, pause: _Pause) -> bool:
         if pause.errcode != _QUOTA_USED_UP:
             return False
-        return float(self._cache.get(self._key("cleared")) or 0) > pause.begun
+        return bool((understood(self._cache.get(self._key("cleared")), is_numbers) or 0) > pause.begun)
 
     def _read(self, scope: str) -> _Pause | None:
         kept = self._cache.get(self._key(scope))
-        return _Pause(*json.loads(kept)) if kept else None
+        found = understood(kept, lambda pause: _Pause(*pause) and is_numbers(pause[0], *pause[3:]))
+        return _Pause(*found) if found else None
 
     def _key(self, scope: str) -> str:
         return self._cache.key("pause", self._name, scope)

@@ -1,10 +1,9 @@
 """``message.session``: a fan's dict in the cache, read when a handler first asks and saved when it changed."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
-from app.cache import Cache, to_json
+from app.cache import Cache, to_json, understood
 
 
 class Session:
@@ -21,8 +20,12 @@ class Session:
     def data(self) -> dict[str, Any]:
         """The dict, read from the cache the first time."""
         if self._data is None:
-            self._before = self._cache.get(self._key) or self._before
-            self._data = json.loads(self._before)
+            kept = self._cache.get(self._key)
+            self._data = understood(kept, lambda data: isinstance(data, dict))
+            if self._data is None:
+                self._data = {}
+            elif kept:
+                self._before = kept
         return self._data
 
     def save(self, has_left: Callable[[], bool] = lambda: False) -> None:

@@ -1,9 +1,10 @@
 """Claims as the cache holds them: who runs a message's handler, told apart from all other claims, and since when."""
 
 import itertools
-import json
 import time
+from typing import Any
 
+from app.cache import is_numbers, understood
 from app.once.liveness import Heartbeat
 
 
@@ -28,10 +29,17 @@ class Claims:
 
 
 def owner_of(claim: str) -> str:
-    """Return the process that has claimed."""
-    return str(json.loads(claim)[0])
+    """Return the process that has claimed, "" where nobody can tell."""
+    claimed = understood(claim, _is_claim)
+    return str(claimed[0]) if claimed else ""
 
 
 def since_of(claim: str) -> float:
     """Return when it was claimed, in seconds since 1970."""
-    return float(json.loads(claim)[2])
+    claimed = understood(claim, _is_claim)
+    return float(claimed[2]) if claimed else time.time()
+
+
+def _is_claim(value: Any) -> bool:
+    owner, _, since = value
+    return isinstance(owner, str) and is_numbers(since)

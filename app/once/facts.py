@@ -1,9 +1,8 @@
 """The facts of a message in the cache, each set once by whoever comes first. No clock."""
 
-import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from app.cache import Cache, to_json
+from app.cache import Cache, to_json, understood
 
 # A message that kills its process must be known for longer than all who take it over take to die.
 _GENERATION_SECONDS = 24 * 3600
@@ -25,9 +24,15 @@ class Decision(NamedTuple):
 LATE = Decision("late")
 
 
-def decision(text: str) -> Decision:
-    """Return the decision that the cache holds as ``text``."""
-    return Decision(*json.loads(text))
+def decision(text: str | None) -> Decision | None:
+    """Return the decision that the cache holds as ``text``; None for nothing, and for what is none."""
+    found = understood(text, _is_decision)
+    return Decision(*found) if found else None
+
+
+def _is_decision(value: Any) -> bool:
+    kind, body = value
+    return kind in ("reply", "waiting", "late") and isinstance(body, str)
 
 
 class Facts:
@@ -66,12 +71,11 @@ class Facts:
         """Decide the answer; return the decision that stands."""
         text = decided.text
         stands = self._cache.claim(self.answer_key(key), text, self._keep_seconds)
-        return decided if stands == text else decision(stands)
+        return decided if stands == text else decision(stands) or decided
 
     def decided(self, key: str) -> Decision | None:
         """Return what was decided, None where nothing was."""
-        text = self._cache.get(self.answer_key(key))
-        return None if text is None else decision(text)
+        return decision(self._cache.get(self.answer_key(key)))
 
     def carry(self, key: str, by: str = "") -> bool:
         """Return whether the answer is carried by the late delivery ``by``, or without it by a delivery."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import log
 from app import metrics
-from app.cache import Cache
+from app.cache import Cache, is_numbers, understood
 from app.config import Settings
 from app.errors import ApiError, BadReply
 from app.once.answer import Answer, Replies, SendLate
@@ -73,8 +73,8 @@ class LateDelivery:
 
     def has_left(self, message: Any) -> bool:
         """Tell whether the fan has left since ``message``."""
-        left = self._cache.get(self._cache.key("left", message.openid))
-        return left is not None and 0 < message.asked <= int(left)
+        left = understood(self._cache.get(self._cache.key("left", message.openid)), is_numbers)
+        return left is not None and 0 < message.asked <= left
 
     def deliver(self, key: str, message: Any, answer: Answer) -> None:
         """Send the answer, or keep it for the pickup word where that is not allowed or fails."""

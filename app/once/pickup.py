@@ -1,13 +1,12 @@
 """The answers that a fan is to pick up: a queue in the cache for each fan, in the order in which they were asked."""
 
-import json
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from app.cache import Cache, to_json
+from app.cache import Cache, is_numbers, to_json, understood
 from app.once.facts import LATE, Facts
 
 _KEEP_SECONDS = 48 * 3600
@@ -58,10 +57,10 @@ class Pickup:
                     queue.remove(entry)
                 elif by not in ("", taker) and abs(time.time() - at) <= _TAKEN_SECONDS:
                     continue
-                elif (kept := self._cache.get(_body(key))) is not None:
+                elif kept := understood(self._cache.get(_body(key)), lambda body: isinstance(body, str)):
                     if not self._cache.set(_taker_key(key), to_json([taker, time.time()]), _KEEP_SECONDS):
                         queue.remove(entry)  # or the next to come would take it, too
-                    return str(json.loads(kept))
+                    return str(kept)
                 elif time.time() - since > EXPECT_SECONDS:
                     queue.remove(entry)
         return None
@@ -93,7 +92,7 @@ class Pickup:
 
     def _taker(self, key: str) -> tuple[str, float]:
         """Return which message took the answer, and when; "" where none did."""
-        by, at = json.loads(self._cache.get(_taker_key(key)) or '["",0]')
+        by, at = understood(self._cache.get(_taker_key(key)), _is_entry) or ("", 0.0)
         return by, at
 
     def _is_given(self, taker: str) -> bool:
@@ -101,7 +100,8 @@ class Pickup:
         return bool(taker) and self._facts.decided(taker) not in (None, LATE)
 
     def _queue(self, openid: str) -> list[list[Any]]:
-        queue: list[list[Any]] = json.loads(self._cache.get(self._key(openid)) or "[]")
+        found = self._cache.get(self._key(openid))
+        queue: list[list[Any]] = understood(found, _is_queue) or []
         return queue
 
     @contextmanager
@@ -130,6 +130,15 @@ class Pickup:
 
     def _key(self, openid: str) -> str:
         return self._cache.key("late", openid)
+
+
+def _is_queue(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_entry, value))
+
+
+def _is_entry(value: Any) -> bool:
+    key, since = value
+    return isinstance(value, list) and isinstance(key, str) and is_numbers(since)
 
 
 def _body(key: str) -> str:

@@ -213,8 +213,8 @@ class Waiting:
             self._deaths.clear()
             return
         for key, text in zip(keys, found, strict=False):
-            if text is not None:
-                self._events.decided(key, decision(text))
+            if found_decision := decision(text):
+                self._events.decided(key, found_decision)
         dead = self._deaths.dead(dict(zip(owners, found[len(keys) :], strict=True)))
         for one in waiting:
             if one.owner in dead:

@@ -1,11 +1,14 @@
 import random
+import re
+import socket
 from collections.abc import Callable
 from datetime import date
 
 import pytest
 
-from app.sandbox.messages import text_message
+from app.sandbox.messages import renewed, text_message
 from tests.actors import OPENID, Account
+from tests.servers import ROOT
 
 Open = Callable[..., Account]
 
@@ -61,3 +64,16 @@ def test_a_slow_handler_is_noted(
     monkeypatch.setattr("app.handlers.samples.SLOW_SECONDS", -1.0)
     account().say("hi")
     assert "text took 0.0 s" in caplog.text
+
+
+@pytest.mark.parametrize("sample", ["image", "link", "voice", "text", "event_pic_weixin"])
+def test_no_address_that_a_fan_sends_is_fetched(sample: str, account: Callable[..., Account]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inside:
+        address = f"http://127.0.0.1:{inside.getsockname()[1]}/"
+        message = renewed((ROOT / "tests" / "samples" / f"{sample}.xml").read_text(), OPENID)
+        for name in ("PicUrl", "Url", "Content", "MediaId"):
+            message = re.sub(rf"<{name}>.*?</{name}>", f"<{name}><![CDATA[{address}]]></{name}>", message)
+        account().deliver(message)
+        inside.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inside.accept()

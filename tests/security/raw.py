@@ -90,13 +90,18 @@ def request(target: str | bytes, *headers: str, method: str = "GET", body: bytes
     return method.encode() + b" " + target + b" HTTP/1.1\r\n" + head + b"\r\n" + body
 
 
-def ask_on_socket(path: Path, payload: dict[str, str] | bytes, modifiers: tuple[int, int] = (0, 0)) -> bytes:
-    """Say something in uWSGI's own protocol, as nginx does: variables, or bytes for another of its parts."""
+def packet(payload: dict[str, str] | bytes, modifiers: tuple[int, int] = (0, 0)) -> bytes:
+    """Return a packet of uWSGI's own protocol: variables, or bytes for another of its parts."""
     if isinstance(payload, dict):
         words = [word.encode() for pair in payload.items() for word in pair]
         payload = b"".join(struct.pack("<H", len(word)) + word for word in words)
+    return struct.pack("<BHB", modifiers[0], len(payload), modifiers[1]) + payload
+
+
+def ask_on_socket(path: Path, payload: dict[str, str] | bytes, modifiers: tuple[int, int] = (0, 0)) -> bytes:
+    """Say something in uWSGI's own protocol, as nginx does: variables, or bytes for another of its parts."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_SECONDS)
         connection.connect(str(path))
-        connection.sendall(struct.pack("<BHB", modifiers[0], len(payload), modifiers[1]) + payload)
+        connection.sendall(packet(payload, modifiers))
         return received(connection)
