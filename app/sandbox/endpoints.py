@@ -48,6 +48,9 @@ def send_message(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
         raise Refusal(45002, "content size out of limit")
     if len(message.get("news", {}).get("articles", ())) > 1:
         raise Refusal(45008, "article size out of limit")
+    for name in ("media_id", "thumb_media_id"):
+        if files.is_forgotten(account, str((message.get(kind) or {}).get(name, ""))):
+            raise Refusal(40007, "invalid media_id")
     windows = account.get("fans", {}).get(openid, {})
     is_open = [window for window in windows.values() if window[0] > now]
     if not is_open:
