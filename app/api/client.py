@@ -10,8 +10,9 @@ from wechatpy.client import WeChatClient
 from app.api.calls import Calls, WeChatApiError, rewind
 from app.api.endpoints import JSAPI, Cloud, Drafts, Media, Menu, Published, QRCode, SubscribeMessages
 from app.api.kept import Kept, State
-from app.api.media import with_new_ids
+from app.api.media import named, with_new_ids
 from app.api.pauses import Pauses
+from app.api.today import CustomService, Material, Message, Template
 from app.cache import Cache
 from app.config import Settings
 from app.errors import ApiError
@@ -29,13 +30,17 @@ class Client(WeChatClient):
     """
 
     cloud = Cloud()
+    customservice = CustomService()
     draft = Drafts()
     freepublish = Published()
     jsapi = JSAPI()
+    material = Material()
     media = Media()
     menu = Menu()
+    message = Message()
     qrcode = QRCode()
     subscribe_message = SubscribeMessages()
+    template = Template()
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         super().__init__(settings.appid, settings.appsecret, auto_retry=False)
@@ -100,6 +105,8 @@ class Client(WeChatClient):
 
     def _request(self, method: str, url_or_endpoint: str, **kwargs: Any) -> Any:
         """Make a call, and once more where WeChat has forgotten a file that is kept here: with a new media_id."""
+        if files := kwargs.get("files"):
+            kwargs["files"] = {field: named(file) for field, file in files.items()}
         try:
             return self._with_token(method, url_or_endpoint, **kwargs)
         except ApiError as error:

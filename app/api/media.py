@@ -14,6 +14,7 @@ from app.cache import Cache, to_json
 
 _KEEP_SECONDS = 3 * 86400
 _MARGIN_SECONDS = 3600
+_BEGINNING_BYTES = 64
 # Longer than an upload of 10 MB takes, with its repetitions.
 _UPLOAD_SECONDS = 120
 
@@ -55,6 +56,28 @@ def with_new_ids(client: WeChatClient, cache: Cache, data: Any) -> Any:
     new = {old: _uploaded_anew(client, cache, old) for old in dict.fromkeys(_media_ids(data))}
     known = {old: one for old, one in new.items() if one}
     return _replaced(data, known) if known else None
+
+
+def named(file: Any) -> Any:
+    """Return an upload with a name that WeChat takes, of ASCII and with an ending, which the content tells.
+
+    ``file`` is what requests takes: bytes, a file, or a tuple that begins with its name.
+    """
+    name, content, *label = file if isinstance(file, tuple) else (getattr(file, "name", ""), file)
+    name = Path(name).name if isinstance(name, str) else ""
+    if not (name.isascii() and Path(name).suffix):
+        ending = _format(_beginning(content)) or Path(name).suffix.lstrip(".")
+        name = f"media.{ending}" if ending.isascii() and ending else "media"
+    return (name, content, *label)
+
+
+def _beginning(content: Any) -> bytes:
+    if not hasattr(content, "read"):
+        return bytes(content) if isinstance(content, bytes | bytearray) else b""
+    at = content.tell()
+    begins = content.read(_BEGINNING_BYTES)
+    content.seek(at)
+    return begins if isinstance(begins, bytes) else b""
 
 
 def _uploaded_anew(client: WeChatClient, cache: Cache, old: str) -> str | None:
