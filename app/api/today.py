@@ -104,6 +104,12 @@ class CustomService(WeChatCustomService):
         # https://developers.weixin.qq.com/doc/service/api/customer/servicermanage/api_updatekfaccount
         return self._account("update", account, nickname)
 
+    def delete_account(self, account: str) -> Any:
+        """Delete the agent."""
+        # https://developers.weixin.qq.com/doc/service/api/customer/servicermanage/api_delkfaccount
+        url, given = "https://api.weixin.qq.com/customservice/kfaccount/del", {"kf_account": account}
+        return self._post(url, params=given, data=given)  # in the body today, in the query before
+
     def _account(self, what: str, account: str, nickname: str) -> Any:
         url = f"https://api.weixin.qq.com/customservice/kfaccount/{what}"
         return self._post(url, data={"kf_account": account, "nickname": nickname})
