@@ -119,7 +119,7 @@ class Calls:
         raise WeChatApiError(None, f"POST to the storage: {failed}")
 
     def _once(self, method: str, url: str, **kwargs: Any) -> Any:
-        if isinstance(kwargs.get("data"), dict):
+        if isinstance(kwargs.get("data"), dict) and not kwargs.get("files"):  # beside files, it is a form
             # In real UTF-8: WeChat takes \\uXXXX for text as it stands, or refuses it.
             kwargs["data"] = json.dumps(kwargs["data"], ensure_ascii=False).encode(errors="replace")
             kwargs["headers"] = {"Content-Type": "application/json", **(kwargs.get("headers") or {})}

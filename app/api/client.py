@@ -8,14 +8,18 @@ from urllib.parse import parse_qsl
 from wechatpy.client import WeChatClient
 
 from app.api.calls import Calls, WeChatApiError, rewind
-from app.api.endpoints import JSAPI, Cloud, Drafts, Media, Published, QRCode, SubscribeMessages
+from app.api.endpoints import JSAPI, Cloud, Drafts, Media, Menu, Published, QRCode, SubscribeMessages
 from app.api.kept import Kept, State
+from app.api.media import named, with_new_ids
 from app.api.pauses import Pauses
+from app.api.today import CustomService, Material, Message, Template
 from app.cache import Cache
 from app.config import Settings
 from app.errors import ApiError
 
 _BAD_TOKEN = (40001, 40014, 42001)
+_BAD_TOKEN_OF_TICKET = -1000
+_NO_SUCH_MEDIA = 40007
 logger = logging.getLogger("wechat.api")
 
 
@@ -26,18 +30,24 @@ class Client(WeChatClient):
     """
 
     cloud = Cloud()
+    customservice = CustomService()
     draft = Drafts()
     freepublish = Published()
     jsapi = JSAPI()
+    material = Material()
     media = Media()
+    menu = Menu()
+    message = Message()
     qrcode = QRCode()
     subscribe_message = SubscribeMessages()
+    template = Template()
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         super().__init__(settings.appid, settings.appsecret, auto_retry=False)
         # A token belongs to its API and secret: after a change of either, the old one is not looked at.
         about = f"{settings.api_base_url} {self.secret}"
         name = hashlib.blake2b(about.encode(), digest_size=8).hexdigest()
+        self._cache = cache
         self._pauses = Pauses(cache, name)
         self._calls = Calls(settings.api_base_url, self._pauses, settings.secrets)
         self._http = self._calls.http
@@ -94,6 +104,20 @@ class Client(WeChatClient):
         return self._calls.store(url, form)
 
     def _request(self, method: str, url_or_endpoint: str, **kwargs: Any) -> Any:
+        """Make a call, and once more where WeChat has forgotten a file that is kept here: with a new media_id."""
+        if files := kwargs.get("files"):
+            kwargs["files"] = {field: named(file) for field, file in files.items()}
+        try:
+            return self._with_token(method, url_or_endpoint, **kwargs)
+        except ApiError as error:
+            if error.errcode != _NO_SUCH_MEDIA:
+                raise
+            refused = error
+        if (data := with_new_ids(self, self._cache, kwargs.get("data"))) is None:
+            raise refused
+        return self._with_token(method, url_or_endpoint, **{**kwargs, "data": data})
+
+    def _with_token(self, method: str, url_or_endpoint: str, **kwargs: Any) -> Any:
         """Make a call with the token, and once more with another where WeChat says that it is bad."""
         base = kwargs.pop("api_base_url", self.API_BASE_URL)
         url = url_or_endpoint if url_or_endpoint.startswith(("http://", "https://")) else base + url_or_endpoint
@@ -105,7 +129,9 @@ class Client(WeChatClient):
             return self._made(method, url, given, token, process, kwargs)
         except ApiError as error:
             # Not where the caller gave another token than this one; some of wechatpy's calls give this one.
-            if error.errcode not in _BAD_TOKEN or theirs not in (None, self._token.standing()):
+            is_bad = error.errcode in _BAD_TOKEN
+            is_bad |= error.errcode == _BAD_TOKEN_OF_TICKET and url.endswith("/ticket/getticket")
+            if not is_bad or theirs not in (None, self._token.standing()):
                 raise
             refused = error
         other = self._token.replace(token)

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from wechatpy.client.api import WeChatCloud, WeChatJSAPI, WeChatMedia, WeChatQRCode
+from wechatpy.client.api import WeChatCloud, WeChatJSAPI, WeChatMedia, WeChatMenu, WeChatQRCode
 from wechatpy.client.api.base import BaseWeChatAPI
 
 
@@ -130,6 +130,15 @@ class Media(WeChatMedia):
         """Return the address of a file; it holds the access token."""
         base, token = self._client.base_url, quote(self._client.access_token)
         return f"{base}/cgi-bin/media/get?access_token={token}&media_id={quote(media_id)}"
+
+
+class Menu(WeChatMenu):
+    """wechatpy's, with the id of a conditional menu as its page shows it."""
+
+    def del_conditional(self, menu_id: str | int) -> Any:
+        """Delete a conditional menu; menu/get gives its id as a number, and WeChat takes it as a text."""
+        # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Personalized_menu_interface.html
+        return self._post("menu/delconditional", data={"menuid": str(menu_id)})
 
 
 class QRCode(WeChatQRCode):

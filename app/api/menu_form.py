@@ -2,6 +2,8 @@
 
 from typing import Any
 
+_STATUS = ("errcode", "errmsg")
+
 
 def normalised(menu: Any) -> dict[str, Any]:
     """Return ``menu`` in the one form in which menus are equal that WeChat takes for the same.
@@ -15,6 +17,25 @@ def normalised(menu: Any) -> dict[str, Any]:
     if conditional := listed(menu, "conditionalmenu"):
         form["conditionalmenu"] = [_normal_bar(one) for one in conditional]
     return form
+
+
+def as_pushed(menu: Any) -> Any:
+    """Return ``menu``, an answer of menu/get without its status and with its rules as they are pushed."""
+    if not isinstance(menu, dict):
+        return menu
+    given = {name: value for name, value in menu.items() if name not in _STATUS} if _is_ok(menu) else dict(menu)
+    if isinstance(conditional := given.get("conditionalmenu"), list):
+        given["conditionalmenu"] = [_as_pushed_bar(one) for one in conditional]
+    return given
+
+
+def _is_ok(menu: dict[str, Any]) -> bool:
+    return menu.get("errcode") in (None, 0)
+
+
+def _as_pushed_bar(bar: Any) -> Any:
+    is_answer = isinstance(bar, dict) and "menuid" in bar and isinstance(bar.get("matchrule"), dict)
+    return {**bar, "matchrule": _normal_matchrule(bar["matchrule"])} if is_answer else bar
 
 
 def default_of(menu: Any) -> Any:

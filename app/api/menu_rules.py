@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from app.api.menu_form import default_of, listed
+from app.api.menu_form import as_pushed, default_of, listed
 from app.api.menu_wrong import Wrong, json_type, near, not_a, quoted, wrong_list, wrong_names, wrong_text
 
 TYPES: dict[str, tuple[str, ...]] = {
@@ -66,6 +66,7 @@ def find_problems(menu: Any) -> Iterator[Problem]:
     """Yield what WeChat would refuse in ``menu``, as ``check`` takes it."""
     # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Creating_Custom-Defined_Menu.html
     # https://developers.weixin.qq.com/doc/offiaccount/Custom_Menus/Personalized_menu_interface.html
+    menu = as_pushed(menu)
     for number, bar in enumerate(_bars(menu)):
         where = f"conditional menu {number}" if number else "the menu"
         for wrong in _wrong_conditional(bar) if number else _wrong_menu(menu):

@@ -131,7 +131,7 @@ def _read(file: Path) -> Any:
             f"{file}: no such file; docs/menus.md shows one, and {place.command('wechat menu pull')} writes one"
         )
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))  # some editors begin it with a mark
     except json.JSONDecodeError as error:
         raise BadMenu(f"{file} line {error.lineno}, column {error.colno}: {error.msg}; expected JSON") from error
     except UnicodeDecodeError as error:

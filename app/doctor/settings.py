@@ -1,7 +1,9 @@
 """The settings, the key, the handler table, and the menu's clicks."""
 
 import json
+import re
 import secrets
+from urllib.parse import urlsplit
 
 from app import place
 from app.api.menu_rules import check as check_menu_rules
@@ -14,6 +16,8 @@ from app.table.dispatch import Table
 
 # A token can be guessed at leisure by whoever sees one signed request: 16 letters and digits are beyond that.
 _GOOD_TOKEN_CHARACTERS = 16
+_ADDRESS = re.compile(r"[0-9.]+|.*:.*")
+_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]*[a-z]")
 
 
 def explain(error: ConfigError) -> Findings:
@@ -33,9 +37,8 @@ def check_settings(settings: Settings) -> Findings:
     yield _encryption(settings)
     yield from _keys(settings)
     yield _appsecret(settings)
-    if settings.public_url.startswith("http:") and not settings.sandbox:
-        found = "WECHAT_PUBLIC_URL is http: whoever is between sees the fans' logins"
-        yield warning("public address", found, "serve fans' pages over https (nginx/tls.conf)")
+    if settings.public_url and not settings.sandbox:
+        yield from _public_address(settings.public_url)
     if settings.sandbox:
         todo = "where real fans are answered: set WECHAT_APPID and WECHAT_APPSECRET, and no WECHAT_SANDBOX"
         yield warning("sandbox", f"WeChat is played locally for {settings.appid}; nothing reaches a fan", todo)
@@ -59,6 +62,25 @@ def check_table(settings: Settings, table: Table) -> Findings:
         yield warning("menu", line, 'add a row ("event", "click", KEY) to HANDLERS, or take the button away')
     if not unanswered:
         yield ok("menu", f"every click of revision {menu.number} has a row")
+
+
+def _public_address(url: str) -> Findings:
+    parts = urlsplit(url)
+    host, port, rest = parts.hostname or "", parts.port, url.partition("://")[2].partition(parts.netloc)[2]
+    if parts.scheme == "http":
+        found = "WECHAT_PUBLIC_URL is http: whoever is between sees the fans' logins"
+        yield warning("public address", found, "serve fans' pages over https (nginx/tls.conf)")
+    # What the account's page says beside 网页授权域名 and JS接口安全域名.
+    wrongs = {
+        f"the port {port}": port not in (None, {"http": 80, "https": 443}[parts.scheme]),
+        f"the address {host}": bool(_ADDRESS.fullmatch(host)),
+        f"the name {host}": not _ADDRESS.fullmatch(host) and not _DOMAIN.fullmatch(host),
+        f"{rest}": bool(rest),
+        "a user's name": "@" in parts.netloc,
+    }
+    for what in [what for what, is_wrong in wrongs.items() if is_wrong]:
+        found = f"WECHAT_PUBLIC_URL has {what}: WeChat sends fans and the JS-SDK to a domain alone, on port 80 or 443"
+        yield warning("public address", found, "https://DOMAIN, as the account's page has it (网页授权域名)")
 
 
 def _token(settings: Settings) -> Finding:

@@ -97,6 +97,7 @@ def _answered(wechat: WeChat, call: Call) -> Response:
         content, content_type, name = answer
         return Response(content, content_type=content_type, headers=_attached(name) if name else None)
     text = json.dumps({"errcode": errcode, "errmsg": errmsg} | answer, ensure_ascii=False)
+    text = "".join(char if not "\ud800" <= char <= "\udfff" else f"\\u{ord(char):x}" for char in text)  # as WeChat does
     return Response(text, content_type="application/json; encoding=utf-8")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import segno
 
-from app.sandbox import drafts, files, menus, reads
+from app.sandbox import drafts, files, menus, notices, reads
 from app.sandbox.login import oauth_token, oauth_user
 from app.sandbox.wechat import Answer, Call, Endpoint, Refusal, WeChat
 
@@ -48,6 +48,9 @@ def send_message(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
         raise Refusal(45002, "content size out of limit")
     if len(message.get("news", {}).get("articles", ())) > 1:
         raise Refusal(45008, "article size out of limit")
+    for name in ("media_id", "thumb_media_id"):
+        if files.is_forgotten(account, str((message.get(kind) or {}).get(name, ""))):
+            raise Refusal(40007, "invalid media_id")
     windows = account.get("fans", {}).get(openid, {})
     is_open = [window for window in windows.values() if window[0] > now]
     if not is_open:
@@ -130,6 +133,13 @@ def rid_get(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     }
 
 
+def typing(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
+    """POST /cgi-bin/message/custom/typing."""
+    if call.body.get("command") not in ("Typing", "CancelTyping"):
+        raise Refusal(45072, "command is wrong")
+    return {}
+
+
 def nothing(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     """Take what has no effect that a fan here could see."""
     return {}
@@ -173,13 +183,24 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/cgi-bin/getcallbackip"): reads.push_addresses,
     ("GET", "/cgi-bin/get_api_domain_ip"): reads.api_addresses,
     ("GET", "/cgi-bin/customservice/getkflist"): reads.agents,
+    ("POST", "/customservice/kfaccount/add"): reads.set_agent,
+    ("POST", "/customservice/kfaccount/update"): reads.set_agent,
     ("GET", "/cgi-bin/tags/get"): reads.tags,
     ("GET", "/sns/oauth2/access_token"): oauth_token,
     ("GET", "/sns/userinfo"): oauth_user,
     **{("POST", f"/cgi-bin/draft/{name}"): call for name, call in drafts.DRAFT.items()},
     ("GET", "/cgi-bin/draft/count"): drafts.count,
     **{("POST", f"/cgi-bin/freepublish/{name}"): call for name, call in drafts.PUBLISHED.items()},
-    ("POST", "/cgi-bin/message/custom/typing"): nothing,
+    ("POST", "/cgi-bin/message/custom/typing"): typing,
+    ("POST", "/cgi-bin/message/mass/sendall"): notices.send_to_all,
+    ("POST", "/cgi-bin/message/mass/send"): notices.send_to_users,
+    ("POST", "/cgi-bin/message/mass/preview"): notices.preview,
+    ("POST", "/cgi-bin/message/mass/delete"): notices.delete_mass,
+    ("POST", "/cgi-bin/message/mass/get"): notices.mass_status,
+    ("POST", "/cgi-bin/message/template/send"): notices.send_template,
+    ("POST", "/cgi-bin/template/api_add_template"): notices.add_template,
+    ("GET", "/cgi-bin/template/get_all_private_template"): notices.templates,
+    ("POST", "/cgi-bin/template/del_private_template"): notices.delete_template,
     ("POST", "/cgi-bin/message/subscribe/bizsend"): nothing,
 }
 WITHOUT_TOKEN = {

@@ -38,7 +38,7 @@ def get(wechat: WeChat, account: dict[str, Any], call: Call) -> Any:
     """GET /cgi-bin/media/get: the file."""
     media_id = call.query.get("media_id", "")
     found = wechat.state.media(media_id)
-    if found is None or not is_known(account, media_id):
+    if found is None or account.get("media", {}).get(media_id, 0) < time.time():
         raise Refusal(40007, "invalid media_id")
     if wechat.state.media_type(media_id) == "video":
         return {"video_url": f"http://vali.wxv.qq.com/{media_id}.mp4"}
@@ -105,9 +105,11 @@ def count_materials(wechat: WeChat, account: dict[str, Any], call: Call) -> Answ
     return {f"{media_type}_count": types.count(media_type) for media_type in ("voice", "video", "image", "news")}
 
 
-def is_known(account: dict[str, Any], media_id: str) -> bool:
-    """Tell whether a message may name this media_id: a temporary one of the last 3 days, or a permanent one."""
-    return account.get("media", {}).get(media_id, 0) > time.time() or media_id in account.get("materials", {})
+def is_forgotten(account: dict[str, Any], media_id: str) -> bool:
+    """Tell whether this was a media_id of this account and is none any more; others stand for what is at WeChat."""
+    if media_id.startswith("material_"):
+        return media_id not in account.get("materials", {})
+    return media_id.startswith("media_") and account.get("media", {}).get(media_id, 0) < time.time()
 
 
 def _checked(call: Call, media_type: str, wrong_ending: int) -> str:

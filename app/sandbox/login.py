@@ -69,7 +69,7 @@ def oauth_user(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
         raise Refusal(40001, "invalid credential")
     if code["scope"] != "snsapi_userinfo":
         raise Refusal(48001, "api unauthorized")
-    nickname = "微信用户" if code["snapshot"] else f"用户 {code['openid'][-4:]}"
+    nickname = "微信用户" if code["snapshot"] else account.get("nickname", f"用户 {code['openid'][-4:]}")
     answer = {"openid": _openid(code), "nickname": nickname, "sex": 0, "language": "", "city": "", "province": ""}
     return answer | {"country": "", "headimgurl": "", "privilege": [], "unionid": _unionid(code)}
 

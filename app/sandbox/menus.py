@@ -70,7 +70,7 @@ def add_conditional(wechat: WeChat, account: dict[str, Any], call: Call) -> Answ
 
 def delete_conditional(wechat: WeChat, account: dict[str, Any], call: Call) -> Answer:
     """POST /cgi-bin/menu/delconditional."""
-    menuid = str(call.body.get("menuid"))
+    menuid = call.body.get("menuid")
     left = [menu for menu in account.get("conditional", []) if str(menu["menuid"]) != menuid]
     if len(left) == len(account.get("conditional", [])):
         raise Refusal(65301, "not exist menuid")

@@ -35,7 +35,7 @@ class State:
             before = connection.execute("SELECT data FROM account").fetchone()[0]
             account: dict[str, Any] = json.loads(before)
             yield account
-            after = json.dumps(account, ensure_ascii=False)
+            after = json.dumps(account)  # in ASCII: half an emoji has no UTF-8
             if after != before:
                 connection.execute("UPDATE account SET data = ?", (after,))
             connection.commit()
@@ -43,7 +43,7 @@ class State:
     def add(self, kind: str, data: dict[str, Any]) -> int:
         """Record ``data``, with the time, and return its number; the oldest records are forgotten."""
         with self._connected() as connection:
-            row = (kind, time.time(), json.dumps(data, ensure_ascii=False))
+            row = (kind, time.time(), json.dumps(data))
             last = connection.execute("INSERT INTO record (kind, at, data) VALUES (?, ?, ?)", row).lastrowid or 0
             connection.execute("DELETE FROM record WHERE id <= ?", (last - _MOST_RECORDS,))
             connection.commit()

@@ -59,7 +59,8 @@ class WeChat:
 
     def set(self, **values: Any) -> None:
         """Change how the account behaves: ``expires_in`` of new tokens, ``limits`` as {path: calls a day},
-        ``said_scope``, which a login says instead of what the fan agreed to, and ``label``, the type of files.
+        ``said_scope``, which a login says instead of what the fan agreed to, ``nickname`` of the fan who logs in, and
+        ``label``, the type of files.
         """
         with self.state.changed() as account:
             account.update(values)

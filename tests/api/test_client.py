@@ -86,6 +86,42 @@ def test_a_bad_token_is_replaced_and_the_call_made_once_more(
     assert server.calls_of(TOKEN_PATH) == [0, 0]
 
 
+TICKET_PATH = "/cgi-bin/ticket/getticket"
+
+
+def test_a_ticket_answered_with_minus_1000_leads_to_one_new_token(server: WeChatServer, client: Client) -> None:
+    first = client.access_token
+    server.wechat.fail(TICKET_PATH, errcode=-1000, times=1)
+    assert client.jsapi_ticket
+    assert client.access_token != first
+    assert server.calls_of(TICKET_PATH) == [-1000, 0]
+
+
+def test_a_ticket_that_stays_refused_costs_two_calls(server: WeChatServer, client: Client) -> None:
+    server.wechat.fail(TICKET_PATH, errcode=-1000)
+    for _ in range(3):
+        with pytest.raises(ApiError, match="-1000"):
+            client.get("ticket/getticket", params={"type": "jsapi"})
+    assert len(server.calls_of(TICKET_PATH)) <= 4
+    assert len(server.calls_of(TOKEN_PATH)) <= 3
+
+
+def test_another_call_that_says_minus_1000_leaves_the_token_alone(server: WeChatServer, client: Client) -> None:
+    server.wechat.fail(QUOTA_PATH, errcode=-1000)
+    with pytest.raises(ApiError, match="-1000"):
+        ask(client)
+    assert server.calls_of(TOKEN_PATH) == [0]
+
+
+def test_a_conditional_menu_is_deleted_by_its_id_as_a_text(client: Client) -> None:
+    client.menu.create({"button": [{"type": "click", "name": "A", "key": "A"}]})
+    rule = {"button": [{"type": "click", "name": "B", "key": "B"}], "matchrule": {"tag_id": "100"}}
+    for turn in (int, str):
+        client.menu.add_conditional(rule)
+        client.menu.del_conditional(turn(client.get("menu/get")["conditionalmenu"][0]["menuid"]))
+    assert "conditionalmenu" not in client.get("menu/get")
+
+
 def test_a_token_that_somebody_else_replaced_is_not_fetched_again(
     server: WeChatServer, new_client: Callable[..., Client]
 ) -> None:

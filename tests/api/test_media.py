@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from wechatpy.replies import ImageReply, VoiceReply
 
-from app.api import get_client, image, media, media_id, voice
+from app.api import get_client, image, media, media_id, send, voice
 from app.api.client import Client
 from app.cache import Cache
 from app.errors import ApiError
@@ -251,3 +251,64 @@ def test_a_refusal_is_remembered_for_a_moment_and_the_next_upload_goes_well(
             media_id(picture)
         server.wechat.heal()
         assert content_at_wechat(media_id(picture)) == GIF
+
+
+def forget_files(server: WeChatServer) -> None:
+    """Let WeChat know no temporary file any more."""
+    with server.wechat.state.changed() as account:
+        account["media"] = {}
+
+
+@pytest.mark.parametrize("how", ["send", "client", "nested"])
+def test_a_kept_file_that_wechat_has_forgotten_is_uploaded_anew_once(
+    how: str, app: Flask, server: WeChatServer, picture: Path
+) -> None:
+    server.wechat.heard("oFan")
+    with app.app_context():
+        reply = image(picture)
+        forget_files(server)
+        if how == "send":
+            assert send("oFan", reply) == 1
+        elif how == "client":
+            get_client().message.send_image("oFan", reply.media_id)
+        else:
+            server.wechat.fail("/cgi-bin/draft/add", errcode=40007, times=1)
+            get_client().draft.add([{"title": "t", "content": "c", "thumb_media_id": reply.media_id}])
+        assert server.calls_of(UPLOAD_PATH) == [0, 0]
+        assert media_id(picture) != reply.media_id
+        assert content_at_wechat(media_id(picture)) == PNG
+    if how != "nested":
+        assert server.wechat.messages[-1]["image"]["media_id"] != reply.media_id
+
+
+def test_a_file_that_wechat_refuses_ever_again_costs_one_upload_more(
+    app: Flask, server: WeChatServer, picture: Path
+) -> None:
+    server.wechat.fail("/cgi-bin/message/custom/send", errcode=40007)
+    with app.app_context():
+        for _ in range(3):
+            with pytest.raises(ApiError, match="40007"):
+                send("oFan", image(picture))
+    assert server.calls_of(UPLOAD_PATH) == [0, 0]
+
+
+@pytest.mark.parametrize("becomes", [GIF, None])
+def test_a_file_that_is_another_now_is_not_uploaded_in_its_place(
+    becomes: bytes | None, app: Flask, server: WeChatServer, picture: Path
+) -> None:
+    with app.app_context():
+        reply = image(picture)
+        forget_files(server)
+        picture.write_bytes(becomes) if becomes else picture.unlink()
+        server.wechat.heard("oFan")
+        with pytest.raises(ApiError, match="40007"):
+            send("oFan", reply)
+    assert server.calls_of(UPLOAD_PATH) == [0]
+
+
+def test_an_id_that_is_not_kept_here_is_refused_as_it_is(app: Flask, server: WeChatServer) -> None:
+    server.wechat.fail("/cgi-bin/message/custom/send", errcode=40007)
+    with app.app_context(), pytest.raises(ApiError, match="40007"):
+        send("oFan", ImageReply(media_id="theirs"))
+    assert server.calls_of(UPLOAD_PATH) == []
+    assert server.calls_of("/cgi-bin/message/custom/send") == [40007]

@@ -11,6 +11,7 @@ from click.testing import Result
 from flask import Flask
 
 from app.api import get_api, menu
+from app.api.menu_rules import check
 from app.errors import ApiError, BadMenu
 from app.store.menus import begin_push, current_revision, revisions, unfinished_push
 from tests.servers import APPID
@@ -233,3 +234,35 @@ def test_a_file_that_is_no_menu_is_named(content: bytes | None, says: str, run: 
         assert result.exit_code == 1
         assert says in result.output
         assert "Traceback" not in result.output
+
+
+ANSWER: dict[str, Any] = {
+    "menu": {"button": [{"type": "click", "name": "今日", "key": "A", "sub_button": []}], "menuid": 208396938},
+    "conditionalmenu": [
+        {
+            "button": [{"type": "click", "name": "B", "key": "B", "sub_button": []}],
+            "matchrule": {"group_id": 2, "sex": "", "country": "", "client_platform_type": 2},
+            "menuid": 208396993,
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize("status", [{}, {"errcode": 0, "errmsg": "ok"}])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_an_answer_of_menu_get_is_pushed_as_it_was_pasted_with_a_mark_or_without(
+    mark: str, status: dict[str, Any], run: Run, tmp_path: Path, server: WeChatServer
+) -> None:
+    file = tmp_path / "menu.json"
+    file.write_text(mark + json.dumps(ANSWER | status), encoding="utf-8")
+    assert run("check", str(file)).exit_code == 0
+    assert run("push", str(file)).exit_code == 0
+    assert run("diff", str(file)).exit_code == 0
+    made = [call["body"] for call in server.wechat.calls if call["path"].endswith("addconditional")]
+    assert [one["matchrule"] for one in made] == [{"tag_id": "2", "client_platform_type": "2"}]
+
+
+def test_a_refusal_that_was_pasted_is_no_menu() -> None:
+    assert check(ANSWER | {"errcode": 40001, "errmsg": "bad"}).problems
+    rule = {"conditionalmenu": [{**ANSWER["conditionalmenu"][0], "matchrule": {"group_id": 2, "sex": 1}}]}
+    assert any("sex" in problem for problem in check(ANSWER | rule).problems)

@@ -33,6 +33,15 @@ MENU = {"button": [{"type": "click", "name": "今日", "key": "V1001_TODAY"}]}
         ({"WECHAT_ENCODING_AES_KEY_PREVIOUS": AES_KEY[::-1]}, "previous key", "remove WECHAT_ENCODING_AES_KEY_PREV"),
         ({"WECHAT_APPSECRET": ""}, "appsecret", "no menus"),
         ({"WECHAT_PUBLIC_URL": "http://wx.example.com"}, "public address", "over https"),
+        ({"WECHAT_PUBLIC_URL": "https://wx.example.com:8443"}, "public address", "the port 8443"),
+        ({"WECHAT_PUBLIC_URL": "https://wx.example.com:80"}, "public address", "the port 80"),
+        ({"WECHAT_PUBLIC_URL": "https://203.0.113.5"}, "public address", "the address 203.0.113.5"),
+        ({"WECHAT_PUBLIC_URL": "https://[2001:db8::1]:443"}, "public address", "the address 2001:db8::1"),
+        ({"WECHAT_PUBLIC_URL": "https://localhost"}, "public address", "the name localhost"),
+        ({"WECHAT_PUBLIC_URL": "https://my_shop.example.com"}, "public address", "the name my_shop"),
+        ({"WECHAT_PUBLIC_URL": "https://wx.example.com/shop/"}, "public address", "has /shop"),
+        ({"WECHAT_PUBLIC_URL": "https://wx.example.com?a=1"}, "public address", "has ?a=1"),
+        ({"WECHAT_PUBLIC_URL": "https://me@wx.example.com"}, "public address", "a user's name"),
         ({"WECHAT_SANDBOX": "1", "WECHAT_API_BASE_URL": "http://127.0.0.1:1"}, "sandbox", "nothing reaches a fan"),
     ],
 )
@@ -43,8 +52,9 @@ def test_what_works_and_may_not_be_meant_is_a_warning(
     assert any(says in text for text in warned)
 
 
-def test_nothing_is_said_against_good_settings(look: Look) -> None:
-    findings = look(check_settings, **SAFE)
+@pytest.mark.parametrize("url", ["", "https://wx.example.com", "https://Example.CN:443", "https://a.xn--fiqs8s/"])
+def test_nothing_is_said_against_good_settings(url: str, look: Look) -> None:
+    findings = look(check_settings, **SAFE, WECHAT_PUBLIC_URL=url)
     assert {finding.status for finding in findings} == {"ok"}
     assert [finding.name for finding in findings][-2:] == ["WECHAT_ENCODING_AES_KEY", "appsecret"]
     assert said(findings, "WECHAT_ENCODING_AES_KEY") == [("ok", "what it seals, it opens -> ")]
