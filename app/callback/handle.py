@@ -116,7 +116,7 @@ class AnswerMaker:
         self._late.forget(openid)
 
     async def _answer(self, message: Any) -> Answer:
-        if message.is_pickup and (collected := self._late.collect(message, self._may_wait(message))):
+        if message.is_pickup and (collected := await self._late.collect(message, self._may_wait(message))):
             return collected
         began, has_returned = time.perf_counter(), False
         try:

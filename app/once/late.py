@@ -1,5 +1,6 @@
 """The late delivery: bring an answer to its fan that is ready only after WeChat's last retry."""
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -10,6 +11,7 @@ from app.cache import Cache, is_numbers, understood
 from app.config import Settings
 from app.errors import ApiError, BadReply
 from app.once.answer import Answer, Replies, SendLate
+from app.once.loop import OnLoop
 from app.once.pickup import EXPECT_SECONDS, Pickup
 
 _KEEP_TRIES, _KEEP_APART_SECONDS = 10, 1.0
@@ -93,17 +95,17 @@ class LateDelivery:
         fields = {"openid": log.masked(message.openid), "handler": answer.handler, "way": way}
         logger.info("late answer", extra={"fields": fields})
 
-    def collect(self, message: Any, seconds: float) -> Answer | None:
+    async def collect(self, message: Any, seconds: float) -> Answer | None:
         """Return the first answer that waits for the fan, None where none does.
 
-        One that is still being made is waited for ``seconds``, in this thread. It waits on until it is ``given``.
+        One that is still being made is waited for ``seconds``, in no thread. It waits on until it is ``given``.
         """
         if (key := self._pickup.first(message.openid)) is None:
             return None
         taker, give_up = self._key_of(message), time.monotonic() + seconds
         body = self._pickup.take(message.openid, taker)
         while body is None and self._pickup.first(message.openid) == key and time.monotonic() < give_up:
-            time.sleep(_PICKUP_POLL_SECONDS)
+            await OnLoop(asyncio.sleep(_PICKUP_POLL_SECONDS))
             if self._pickup.is_there(key):
                 body = self._pickup.take(message.openid, taker)
         if body is not None:

@@ -59,7 +59,8 @@ class Runs:
                 is_full |= self._in_threads >= self.most or self._of_row[row] >= self._most_of_row
             if is_full:
                 raise Busy
-            may_be_inline = may_be_inline and running[INLINE] < self._most_inline
+            # The pickup word may have to wait for its answer, which costs a held delivery no thread.
+            may_be_inline = may_be_inline and not message.is_pickup and running[INLINE] < self._most_inline
             place = ON_LOOP if message.row.is_async else INLINE if may_be_inline else THREAD
             running[place] += 1
             self._in_threads += message.row.takes_thread
@@ -94,7 +95,7 @@ class Runs:
     def start(self, message: Any, place: str, done: Done) -> None:
         """Run a handler that entered elsewhere, and call ``done`` with its answer. Raises Busy without a thread."""
         run = _Run(self, self._answers, message, place, done)
-        if place == ON_LOOP and not message.is_pickup:  # which may wait for an answer, in the thread that begins it
+        if place == ON_LOOP:
             run.begin()
             return
         try:
@@ -107,8 +108,13 @@ class Runs:
         """Call ``call`` in a thread that may wait for cache and network."""
         self._resuming.start_some_time(call)
 
+    def go_on(self, place: str, call: Callable[[], object]) -> None:
+        """Call ``call``, in which a plain handler may run where ``place`` is a thread."""
+        (self._threads if place == THREAD else self._resuming).start_some_time(call)
+
     def tend(self) -> None:
         """Make the threads that were not to be had when they were wanted."""
+        self._threads.tend()
         self._resuming.tend()
 
 
@@ -157,7 +163,7 @@ class _Run:
 
     def _resume(self, outcome: Outcome) -> None:
         # Not on the loop: cache and network come next.
-        self._runs.resume(lambda: self._go(lambda: self._go_on(outcome)))
+        self._runs.go_on(self._place, lambda: self._go(lambda: self._go_on(outcome)))
 
     def _go_on(self, outcome: Outcome) -> OnLoop | None:
         coroutine, error = self._coroutine, outcome.error

@@ -67,6 +67,15 @@ class Handled:
         return Question(fields=fields)
 
 
+def ended(run: Coroutine[Any, Any, Any], wait: Callable[[Coroutine[Any, Any, Any]], object] = asyncio.run) -> Any:
+    """Return what ``run`` comes to, which hands ``wait`` the coroutines that it waits for."""
+    try:
+        while True:
+            wait(run.send(None).coroutine)
+    except StopIteration as over:
+        return over.value
+
+
 class NotingCaller:
     """A caller that notes how its delivery ended."""
 

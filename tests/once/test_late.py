@@ -11,7 +11,7 @@ from app.errors import ApiError, BadReply
 from app.once import late as module
 from app.once.answer import Answer
 from app.once.late import LateDelivery
-from tests.once.parts import Question, shared_cache
+from tests.once.parts import Question, ended, shared_cache
 
 FAN, HOLD = "oFan", "say 1 later"
 
@@ -48,7 +48,7 @@ class Account:
     def picks_up(self, seconds: float = 0.0) -> str | None:
         """Return what the fan gets for the pickup word."""
         word = Question(FAN)
-        collected = self.late.collect(word, seconds)
+        collected: Answer | None = ended(self.late.collect(word, seconds))
         if collected:
             self.late.given(word, collected)
         return collected and collected.body.removeprefix("picked up: ")
@@ -184,7 +184,7 @@ def test_a_handler_that_returned_none_leaves_nothing_to_wait_for() -> None:
 def test_only_the_fan_who_asked_collects() -> None:
     account = Account("next_message")
     account.delivers("done")
-    assert account.late.collect(Question("oFan2"), 0) is None
+    assert ended(account.late.collect(Question("oFan2"), 0)) is None
     assert account.picks_up() == "done"
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app import config
 from app.once.machine import Bounds
+from tests.once.parts import ended
 from tests.once.world import Actor, Caller, World
 
 DELIVERY_SECONDS = 5.0
@@ -49,8 +50,12 @@ class WeChat:
         """Say the pickup word until nothing waits any more."""
         late = self.world.alive[0].late
 
+        def sleep(waited_for: Any) -> None:
+            waited_for.close()
+            self.world._sleep(0.1)
+
         def collect(message: Any) -> Any:
-            if collected := late.collect(message, 4.0):
+            if collected := ended(late.collect(message, 4.0), sleep):
                 late.given(message, collected)
             return collected
 

@@ -12,6 +12,7 @@ import pytest
 
 from app.errors import Busy
 from app.once.answer import Answer
+from app.once.loop import LOOP
 from app.once.runs import INLINE, MOST_ON_LOOP, ON_LOOP, THREAD, Runs
 from tests.once.parts import ASYNC, PLAIN, Handled, Question, Row
 from tests.servers import wait_for
@@ -42,6 +43,21 @@ def test_who_may_not_run_inline_runs_in_a_thread_and_a_coroutine_always_on_the_l
     runs = runs_of()
     assert runs.enter(Question(), may_be_inline=False) == THREAD
     assert [runs.enter(Question(row=ASYNC), may_be_inline=may) for may in (True, False)] == [ON_LOOP, ON_LOOP]
+
+
+def test_the_pickup_word_waits_for_its_answer_without_a_thread() -> None:
+    async def until_there(message: Any) -> str:
+        await there.wait()
+        return "picked up"
+
+    there, answers = asyncio.Event(), Queue[Answer | None]()
+    runs, word = runs_of(until_there), Question(is_pickup=True)
+    place = runs.enter(word, may_be_inline=True)
+    assert place == THREAD
+    runs.start(word, place, answers.put)
+    wait_for(lambda: any(task.get_coro() for task in asyncio.all_tasks(LOOP._running())) and runs.beside == 0)
+    LOOP._running().call_soon_threadsafe(there.set)
+    assert answers.get(timeout=5) == Answer("picked up", "replied")
 
 
 @pytest.mark.parametrize(("most", "of_one_row"), [(1, 1), (2, 1), (10, 9), (1000, 900)])
