@@ -1,5 +1,7 @@
 """Step 3: from the XML's fields to the message that a handler gets."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +16,6 @@ from app.once.answer import ANSWER_SECONDS
 from app.table.rows import Row
 
 _QR_PREFIX = "qrscene_"
-_IDENTITY = ("FromUserName", "CreateTime", "MsgType", "Event", "EventKey")
 _LEAVING = ("unsubscribe", "user_authorization_revoke", "user_authorization_cancellation")
 
 
@@ -46,13 +47,13 @@ class FanMessage:
     def identity(self) -> tuple[str, ...]:
         """What all deliveries of this message, and no other message, have in common."""
         # https://developers.weixin.qq.com/doc/offiaccount/Message_Management/Receiving_standard_messages.html
-        # MsgId is not unique across fans, and different events of one second happen: hence the other fields.
-        fields = self.fields
-        if msg_id := fields.get("MsgId"):
-            return self.openid, str(msg_id)
-        # Those of WeChat's push service about a fan, such as a revocation, name the fan in OpenID.
-        names = (*_IDENTITY, "OpenID") if "OpenID" in fields else _IDENTITY
-        return tuple(str(fields.get(name)) for name in names)
+        # MsgId is not unique across fans; different events of one second may differ in any field.
+        msg_id = self.fields.get("MsgId")
+        if self.event is None and isinstance(msg_id, str) and msg_id.strip() not in ("", "0"):
+            return self.openid, msg_id
+        # Encrypt beside a plaintext is sealed anew for each delivery.
+        said = json.dumps({name: value for name, value in self.fields.items() if name != "Encrypt"}, sort_keys=True)
+        return self.openid, "says", hashlib.sha256(said.encode()).hexdigest()
 
     @property
     def asked(self) -> int:

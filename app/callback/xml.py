@@ -6,23 +6,27 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 from xml.parsers import expat
 
+from app.blank import without_forbidden
 from app.errors import BadMessage
 
 Fields = dict[str, Any]
 _MAX_DEPTH = 8
 _LISTS = {"AroundBeacon"}  # wechatpy iterates over it, and one beacon would not come as a list
 _CHARACTERS = r"\t\n\x20-\x5c\x5e-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff"  # that XML holds, without ] and \r
+FAN_WRITTEN = ("Content", "Label", "Title", "Description", "Url", "Recognition", "EventKey")
+_OPEN = re.compile(r"\s*<([A-Za-z_]\w*)>(?:<!\[CDATA\[|([\w. -]*)</\1>)", re.ASCII)
+_TAIL = re.compile(r"<!\[CDATA\[([^\]]*)\]\]>|([\w. -]*)", re.ASCII)
 _FLAT_ELEMENT = re.compile(  # or, as the last group, all that is left where something else begins
     rf"[ \t\n]*<([A-Za-z_]\w*)>(?:<!\[CDATA\[([{_CHARACTERS}]*)\]\]>|([\w. -]*))</\1>|(?s:(.+))", re.ASCII
 )
 _DOCTYPE = b"<!DOCTYPE"
 _CDATA, _CDATA_END, _CDATA_END_INSIDE = "<![CDATA[", "]]>", "]]]]><![CDATA[>"
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read(xml: bytes) -> Fields:
     """Read what WeChat sent, mended where a fan's text broke it; return and raise as ``read_strictly``."""
-    fields = _read_flat(xml)
+    xml = xml.lstrip()  # nothing may stand before <?xml, and a line break does
+    fields = _read_flat(xml) or _read_as_typed(xml)
     if fields is not None:
         return fields
     try:
@@ -56,11 +60,6 @@ def cdata(text: str) -> str:
     return f"{_CDATA}{without_forbidden(text).replace(_CDATA_END, _CDATA_END_INSIDE)}{_CDATA_END}"
 
 
-def without_forbidden(text: str) -> str:
-    """Return ``text`` without the characters that no XML can hold."""
-    return text if text.isprintable() else _FORBIDDEN.sub("", text)  # what is printable, XML holds
-
-
 def _read_flat(xml: bytes) -> Fields | None:
     """Return what ``read_strictly`` would, in a third of the time, for what nearly every message is; else None.
 
@@ -80,6 +79,44 @@ def _read_flat(xml: bytes) -> Fields | None:
             return None
         fields[name] = None if not value or value.isspace() else value
     return fields or None
+
+
+def _read_as_typed(xml: bytes) -> Fields | None:
+    """Return the fields of one level of elements; None where it is not that. A fan may paste elements, unescaped."""
+    text = without_forbidden(xml.decode(errors="replace")).replace("\r\n", "\n").replace("\r", "\n").rstrip()
+    found: list[tuple[str, str]] = []
+    at, end = 5, len(text) - 6
+    while (opened := _OPEN.match(text, at, end)) and opened[1] not in FAN_WRITTEN:
+        name, value, at = opened[1], opened[2], opened.end()
+        if value is None:
+            if (close := text.find(f"{_CDATA_END}</{name}>", at, end)) < 0:
+                return None
+            value, at = text[at:close], close + len(name) + 6
+        found.append((name, value))
+    if not opened or opened[2] is not None or not text.startswith("<xml>") or not text.endswith("</xml>"):
+        return None
+    name, at = opened[1], opened.end()
+    while (close := text.rfind("</", at, end)) >= 0 and (
+        last := text[close + 2 : end].rstrip(" \t\n>")
+    ) not in FAN_WRITTEN:
+        start = text.rfind(f"<{last}>", at, close)
+        if start < 0 or not (inside := _TAIL.fullmatch(text, start + len(last) + 2, close)):
+            return None
+        found.append((last, inside[1] or inside[2]))
+        end = start
+    if close < 0 or not text.endswith(_CDATA_END, at, close):
+        return None
+    for _ in FAN_WRITTEN:
+        if name == last:
+            fields = {name: _text(value) for name, value in [*found, (name, text[at : close - 3])]}
+            return fields if len(fields) == len(found) + 1 else None
+        if not (
+            border := re.compile(rf"\]\]></{name}>\s*<({'|'.join(FAN_WRITTEN)})><!\[CDATA\[").search(text, at, close)
+        ):
+            return None
+        found.append((name, text[at : border.start()]))
+        name, at = border[1], border.end()
+    return None
 
 
 def _fields(element: Element, depth: int) -> Fields:
