@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from wechatpy.replies import BaseReply, EmptyReply
 
 from app.api.client import Client
+from app.blank import is_blank, without_forbidden
 from app.cache import Cache, is_numbers, to_json, understood
 from app.errors import ApiError, BadReply
 
@@ -39,8 +40,8 @@ class Window(NamedTuple):
 
 
 class Budget:
-    """How many messages may still follow what a fan did: 5 in 48 hours after a message, 3 in a minute after a click,
-    a follow or a scan.
+    """How many messages may still follow what a fan did: 5 in 48 hours after a message, 3 in a minute after a click
+    (on the menu or on a menu message), a follow or a scan.
 
     The cache holds a window under a key that ends with it, and a key for each message that was sent in it.
     """
@@ -52,8 +53,9 @@ class Budget:
 
     def note(self, message: Any) -> None:
         """Open the window that ``message`` opens, or close all for a fan who leaves."""
-        if message.event is None:
-            self._open(message.openid, *_AFTER_MESSAGE)
+        if message.event is None:  # a click on a menu message comes as a text
+            is_click = "bizmsgmenuid" in message.fields
+            self._open(message.openid, *(_AFTER_ACTION if is_click else _AFTER_MESSAGE))
         elif message.event == "unsubscribe":
             self.close(message.openid, CLOSED)
         elif message.event in _ACTIONS:
@@ -156,7 +158,8 @@ def contents_of(value: Any) -> list[dict[str, Any]]:
     """Return the messages that ``value`` takes, as WeChat's JSON without ``touser``. Raises BadReply."""
     if value is None or isinstance(value, EmptyReply):
         return []
-    if isinstance(value, str):
+    if isinstance(value, str):  # without what a passive reply could not hold either
+        value = without_forbidden(value)
         return [{"msgtype": "text", "text": {"content": part}} for part in parts(value)]
     if isinstance(value, list | tuple):
         return _news(value)
@@ -177,7 +180,7 @@ def parts(text: str) -> list[str]:
         end = next((end for end in ends if end > len(most) // 2), len(most))
         found.append(text[:end])
         text = text[end:]
-    return [*found, text] if text.strip() or (text and not found) else found
+    return [*found, text] if text.strip() else found
 
 
 def _text(content: Any) -> list[dict[str, Any]]:
@@ -186,14 +189,16 @@ def _text(content: Any) -> list[dict[str, Any]]:
 
 def _media(kind: str) -> Callable[[Any], list[dict[str, Any]]]:
     def media(media_id: Any) -> list[dict[str, Any]]:
-        return [{"msgtype": kind, kind: {"media_id": media_id}}] if media_id else _missing(kind, "media_id")
+        return (
+            [{"msgtype": kind, kind: {"media_id": media_id}}] if not is_blank(media_id) else _missing(kind, "media_id")
+        )
 
     return media
 
 
 def _video(video: Any) -> list[dict[str, Any]]:
     known = {name: (video or {}).get(name) for name in ("media_id", "thumb_media_id", "title", "description")}
-    if not known["media_id"]:
+    if is_blank(known["media_id"]):
         return _missing("video", "media_id")
     return [{"msgtype": "video", "video": {name: value for name, value in known.items() if value is not None}}]
 
@@ -202,7 +207,7 @@ def _music(music: Any) -> list[dict[str, Any]]:
     names = {"music_url": "musicurl", "hq_music_url": "hqmusicurl", "thumb_media_id": "thumb_media_id"}
     names |= {"title": "title", "description": "description"}
     known = {ours: (music or {}).get(name) for name, ours in names.items()}
-    if not known["thumb_media_id"]:
+    if is_blank(known["thumb_media_id"]):
         return _missing("music", "thumb_media_id")
     return [{"msgtype": "music", "music": {name: value or "" for name, value in known.items()}}]
 
@@ -213,10 +218,11 @@ def _news(articles: Any) -> list[dict[str, Any]]:
     if len(articles) > 1:
         logger.warning("articles cut from %d to 1, the most that a customer-service message takes", len(articles))
     article = articles[0]
-    if not isinstance(article, Mapping) or not article.keys() <= _ARTICLE_KEYS.keys() or not article.get("title"):
+    if not isinstance(article, Mapping) or not article.keys() <= _ARTICLE_KEYS.keys() or is_blank(article.get("title")):
         got = sorted(map(str, article)) if isinstance(article, Mapping) else type(article).__name__
         raise BadReply(f"an article is {got}; expected a dict with title and other keys of {sorted(_ARTICLE_KEYS)}")
-    shown = {ours: str(article.get(name) or "") for name, ours in _ARTICLE_KEYS.items()}
+    # An empty url would open a blank page.
+    shown = {ours: str(article[name]) for name, ours in _ARTICLE_KEYS.items() if not is_blank(article.get(name))}
     return [{"msgtype": "news", "news": {"articles": [shown]}}]
 
 

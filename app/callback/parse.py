@@ -51,7 +51,9 @@ class FanMessage:
         msg_id = str(self.fields.get("MsgId") or "0")
         if self.event is None and msg_id.strip("0"):
             return self.openid, msg_id
-        return self.openid, json.dumps(self.fields, ensure_ascii=False, sort_keys=True)
+        # Encrypt beside a plaintext is sealed anew for each delivery.
+        said = {name: value for name, value in self.fields.items() if name != "Encrypt"}
+        return self.openid, json.dumps(said, ensure_ascii=False, sort_keys=True)
 
     @property
     def asked(self) -> int:

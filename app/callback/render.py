@@ -6,7 +6,8 @@ from typing import Any
 
 from wechatpy.replies import BaseReply, EmptyReply
 
-from app.callback.xml import cdata, without_forbidden
+from app.blank import is_blank, without_forbidden
+from app.callback.xml import cdata
 from app.config import TEXT_LIMIT_BYTES
 from app.errors import BadReply
 
@@ -63,7 +64,7 @@ def _text(text: Any, most_articles: int) -> str:
     if len(data) > TEXT_LIMIT_BYTES:
         logger.warning("text cut from %d to %d bytes, the most that WeChat takes", len(data), TEXT_LIMIT_BYTES)
         text = data[:TEXT_LIMIT_BYTES].decode(errors="ignore")
-    return f"<Content>{cdata(text)}</Content>" if text else ""
+    return f"<Content>{cdata(text)}</Content>" if not is_blank(text) else ""
 
 
 def _media(tag: str) -> Callable[[Any, int], str]:
@@ -99,26 +100,26 @@ def _article(article: Any) -> str:
     if not isinstance(article, Mapping) or not article.keys() <= _ARTICLE_KEYS.keys():
         got = sorted(map(str, article)) if isinstance(article, Mapping) else type(article).__name__
         raise BadReply(f"an article is {got}; expected a dict with keys of {sorted(_ARTICLE_KEYS)}")
-    if not article.get("title"):
+    if is_blank(article.get("title")):
         raise BadReply("an article has no title")
-    return f"<item>{''.join(_element(tag, article.get(key)) for key, tag in _ARTICLE_KEYS.items())}</item>"
+    return f"<item>{_optional(article, _ARTICLE_KEYS)}</item>"
 
 
 def _transfer(reply: Any, most_articles: int) -> str:
     kf_account = getattr(reply, "kf_account", None)
-    return f"<TransInfo>{_element('KfAccount', kf_account)}</TransInfo>" if kf_account else ""
+    return f"<TransInfo>{_element('KfAccount', kf_account)}</TransInfo>" if not is_blank(kf_account) else ""
 
 
 def _element(tag: str, value: Any) -> str:
-    return f"<{tag}>{cdata('' if value is None else str(value))}</{tag}>"
+    return f"<{tag}>{cdata(str(value))}</{tag}>"
 
 
 def _optional(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    return "".join(_element(tag, values[name]) for name, tag in names.items() if values.get(name) is not None)
+    return "".join(_element(tag, values[name]) for name, tag in names.items() if not is_blank(values.get(name)))
 
 
 def _required(value: Any, reply: str, name: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or is_blank(value):
         raise BadReply(f"a reply of type {reply} has no {name}")
     return value
 

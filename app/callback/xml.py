@@ -6,6 +6,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 from xml.parsers import expat
 
+from app.blank import without_forbidden
 from app.errors import BadMessage
 
 Fields = dict[str, Any]
@@ -22,10 +23,9 @@ _PIECE = re.compile(  # the end of a section, its start, an element of plain tex
 )
 _SPACE = re.compile(r"[ \t\r\n]*")
 # Text, titles of links, what a QR code or a voice holds, names of places.
-_FANS_WRITE = {
+FAN_WRITTEN = {
     "Content", "Title", "Description", "Url", "Label", "Poiname", "Recognition", "EventKey", "ScanResult", "OuterStr",
 }  # fmt: skip
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read(xml: bytes) -> Fields:
@@ -63,11 +63,6 @@ def read_strictly(xml: bytes) -> Fields:
 def cdata(text: str) -> str:
     """Return ``text`` as a CDATA section that it cannot end, without the characters that XML forbids."""
     return f"{_CDATA}{without_forbidden(text).replace(_CDATA_END, _CDATA_END_INSIDE)}{_CDATA_END}"
-
-
-def without_forbidden(text: str) -> str:
-    """Return ``text`` without the characters that no XML can hold."""
-    return text if text.isprintable() else _FORBIDDEN.sub("", text)  # what is printable, XML holds
 
 
 def _read_flat(xml: bytes) -> Fields | None:
@@ -132,7 +127,7 @@ def _is_clear(text: str) -> bool:
 def _repeats_what_a_fan_writes(fields: Any) -> bool:
     if not isinstance(fields, dict):
         return isinstance(fields, list) and any(map(_repeats_what_a_fan_writes, fields))
-    found = (name in _FANS_WRITE and isinstance(value, list) for name, value in fields.items())
+    found = (name in FAN_WRITTEN and isinstance(value, list) for name, value in fields.items())
     return any(found) or any(map(_repeats_what_a_fan_writes, fields.values()))
 
 
@@ -152,7 +147,7 @@ def _mended(text: str) -> bytes:
         if ending and after in reads:
             ends.setdefault(ending, []).append(at)
         elif section and section in ends:
-            end_of[at] = ends[section][0 if section in _FANS_WRITE else -1]
+            end_of[at] = ends[section][0 if section in FAN_WRITTEN else -1]
             reads.add(at)
         elif not ending and not section and after in reads:
             reads.add(at)

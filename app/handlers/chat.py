@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import json
 import logging
+import re
 import threading
 from contextlib import suppress
 from functools import cache
@@ -36,6 +37,7 @@ _FAILURES: dict[str | int, tuple[str, str]] = {
     429: ("问的人太多了，请过一会儿再试", "too many requests, or the quota at the model's provider is used up"),
     500: ("对话服务出了故障，请稍后再试", "the failure is the server's"),
 }
+_THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning|details)\b[^<>]*>", re.IGNORECASE)
 _making = threading.Lock()
 logger = logging.getLogger(__name__)
 
@@ -123,10 +125,27 @@ def _text(completion: Any) -> str:
     except (AttributeError, LookupError, TypeError) as error:
         raise _NoAnswer("not understood", _types(error)) from error
     text = content if isinstance(content, str) else ""
-    text = text.encode(errors="ignore").decode().strip()  # without halves of characters, which JSON can hold
+    text = (
+        _without_thinking(text).encode(errors="ignore").decode().strip()
+    )  # without halves of characters, which JSON can hold
     if not text:
         raise _NoAnswer("empty", f"finish_reason {str(finish_reason)[:40]}")
     return text
+
+
+def _without_thinking(text: str) -> str:
+    """Drop what a model thought before its answer; one that was cut off while it thought has none."""
+    kept: list[str] = []
+    at, depth = 0, 0
+    for tag in _THINKING.finditer(text):
+        if tag[1]:
+            if depth == 0:  # the opening tag was in the prompt's template: all so far is thinking
+                kept.clear()
+        elif depth == 0:
+            kept.append(text[at : tag.start()])
+        depth = max(depth - 1, 0) if tag[1] else depth + 1
+        at = tag.end()
+    return "".join([*kept, text[at:]] if depth == 0 else kept)
 
 
 def _cut(text: str) -> str:

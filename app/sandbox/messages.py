@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from app.blank import without_forbidden
 from app.callback import xml
 
 Fields = Mapping[str, Any]
@@ -90,9 +91,11 @@ def _elements(fields: Fields) -> str:
 def _inside(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return _elements(value)
-    return (
-        str(value) if name in _NUMBERS else f"<![CDATA[{xml.without_forbidden(value)}]]>"
-    )  # as WeChat does: unescaped
+    if name in _NUMBERS:
+        return str(value)
+    # WeChat escapes nothing of what a fan writes.
+    written = f"<![CDATA[{without_forbidden(value)}]]>" if name in xml.FAN_WRITTEN else None
+    return written or xml.cdata(value)
 
 
 def _new_id() -> str:

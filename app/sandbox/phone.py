@@ -176,7 +176,7 @@ def _shown_news(fields: xml.Fields) -> str:
     items = items if isinstance(items, list) else [items]
     if len(items) != int(fields["ArticleCount"]) or len(items) > _ARTICLES_LIMIT:
         raise BadMessage("ArticleCount is wrong, or over 8")
-    return "\n".join(f"[图文] {item['Title']} {item['Url'] or ''}".rstrip() for item in items)
+    return "\n".join(f"[图文] {item['Title']} {item.get('Url') or ''}".rstrip() for item in items)
 
 
 # What the fan sees of each reply's type.

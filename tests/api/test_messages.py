@@ -54,7 +54,7 @@ VALUES: list[tuple[Any, dict[str, Any]]] = [
     ([ARTICLE], {"msgtype": "news", "news": {"articles": [SENT_ARTICLE]}}),
     (
         ({"title": "标题"},),
-        {"msgtype": "news", "news": {"articles": [{"title": "标题", "description": "", "picurl": "", "url": ""}]}},
+        {"msgtype": "news", "news": {"articles": [{"title": "标题"}]}},
     ),
 ]  # fmt: skip
 BAD: list[Any] = [

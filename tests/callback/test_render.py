@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from wechatpy.replies import (
     VoiceReply,
 )
 
+from app.blank import without_forbidden
 from app.callback import xml
 from app.callback.parse import parse
 from app.callback.render import render
@@ -93,7 +95,9 @@ def test_a_reply_made_for_one_fan_is_sent_to_the_one_who_wrote() -> None:
     assert rendered(TextReply(message=other, content="hi"))["ToUserName"] == OPENID
 
 
-@pytest.mark.parametrize("value", [None, "", [], (), EmptyReply(), TextReply(content=""), "\x00\x08"])
+@pytest.mark.parametrize(
+    "value", [None, "", [], (), EmptyReply(), TextReply(content=""), "\x00\x08", "\n", " \u3000", "\x01 "]
+)
 def test_nothing_to_say_is_silence(value: Any) -> None:
     assert render(value, TEXT, 0) == ""
 
@@ -124,6 +128,20 @@ def test_what_cannot_be_sent_is_named(value: Any, reason: str) -> None:
         render(value, TEXT, 0)
 
 
+def test_an_article_without_url_or_picture_has_no_empty_ones() -> None:
+    article = {"title": "t", "url": "", "image": None, "description": " "}
+    assert rendered([article])["Articles"] == {"item": {"Title": "t"}}
+
+
+@given(st.text(alphabet=" \n\u3000\x00\x01a", max_size=4))
+def test_a_blank_part_never_goes_out(part: str) -> None:
+    is_blank = not part.translate({0: None, 1: None}).strip()
+    assert (render(part, TEXT, 1) == "") == is_blank
+    for value in ([{"title": part}], ImageReply(media_id=part), MusicReply(thumb_media_id=part)):
+        with pytest.raises(BadReply) if is_blank else nullcontext():
+            assert render(value, TEXT, 1)
+
+
 @pytest.mark.parametrize(("text", "sent_bytes"), [("x" * 2047, 2047), ("x" * 2048, 2047), ("好" * 700, 2046)])
 def test_a_long_text_is_cut_on_a_character(text: str, sent_bytes: int, caplog: pytest.LogCaptureFixture) -> None:
     content = rendered(text)["Content"]
@@ -145,10 +163,9 @@ def test_articles_are_cut_to_what_wechat_takes(message: Any, most: int, caplog: 
 
 @given(st.text(max_size=300))
 def test_any_text_arrives_as_written_but_for_what_xml_forbids(text: str) -> None:
-    allowed = xml.without_forbidden(text).replace("\r\n", "\n").replace("\r", "\n")
+    allowed = without_forbidden(text).replace("\r\n", "\n").replace("\r", "\n")
     data = render(text, TEXT, 0).encode()
-    content = xml.read_strictly(data)["Content"] if data else ""
-    assert content == allowed or (content is None and allowed.isspace())
+    assert (xml.read_strictly(data)["Content"] == allowed) if data else not allowed.strip()
 
 
 @pytest.mark.parametrize("text", ["]]>", "a]]>b]]>", "]]><MsgType>event</MsgType><![CDATA["])

@@ -306,7 +306,7 @@ def test_a_flood_of_refusals_is_counted_and_not_said_one_by_one(
     account: Open, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, now = account(), [1000.0]
-    monkeypatch.setattr("app.callback.route.time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    monkeypatch.setattr("log.time", SimpleNamespace(**vars(time) | {"monotonic": lambda: now[0]}))
 
     def refused() -> list[int]:
         assert opened.post(signed("another"), b"<xml/>").status_code == 403

@@ -98,6 +98,29 @@ def test_a_text_is_answered_by_the_model(fan: Fan, server: ModelServer) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "thinking",
+    [
+        "<think>\n想一想\n</think>\n\n{}",
+        "<think>" + "想" * 2000 + "</think>{}",
+        "想一想</think>{}",
+        "<details open><summary>思考</summary>想</details>{}",
+        "<THINK><think>想</think>想</THINK>{}",
+        "{}<think>还在想",
+    ],
+)
+def test_what_a_model_thinks_is_neither_said_nor_kept(thinking: str, fan: Fan, server: ModelServer) -> None:
+    server.then(says(thinking.format("答案是四。")))
+    assert fan.say("二加二") == "答案是四。"
+    assert fan.dialogue == ["二加二", "答案是四。"]
+
+
+def test_a_model_that_was_cut_off_while_it_thought_has_no_answer(fan: Fan, server: ModelServer) -> None:
+    server.then(says("<think>还在想"))
+    assert fan.say("二加二") == "这个问题我答不上来，请换个说法"
+    assert fan.dialogue == []
+
+
 def test_the_model_hears_the_dialogue_so_far(fan: Fan, server: ModelServer) -> None:
     server.then(says("你好，小明"), says("小明"))
     fan.say("我叫小明")
