@@ -197,7 +197,7 @@ def _ask(
 
 
 def _unreachable(error: requests.RequestException, url: str) -> Finding:
-    host = urlsplit(url).hostname
+    host = urlsplit(url).netloc.rpartition("@")[2]
     if isinstance(error, requests.exceptions.SSLError):
         todo = "nginx needs the certificate with its intermediates: nginx/tls.conf"
         return wrong("signed request", f"{host}: its certificate is not one that WeChat would trust", todo)
