@@ -113,7 +113,7 @@ class Client(WeChatClient):
             if error.errcode != _NO_SUCH_MEDIA:
                 raise
             refused = error
-        if (data := with_new_ids(self, self._cache, kwargs.get("data"))) is None:
+        if (data := with_new_ids(self, self._cache.fans, kwargs.get("data"))) is None:
             raise refused
         return self._with_token(method, url_or_endpoint, **{**kwargs, "data": data})
 

@@ -20,6 +20,7 @@ from app.once.loop import LOOP
 from app.once.orphans import LOOK_SECONDS, Fields, Orphans
 from app.once.pulse import every
 from app.once.runs import INLINE, Runs
+from app.once.threads import Threads
 from app.once.waiting import NOBODY, Events, Waiting
 
 _KEEP_SECONDS = 60
@@ -73,8 +74,9 @@ class Once:
         self._pulse.add(every(BEAT_SECONDS, self._heartbeat.beat))
         self._pulse.add(every(BEAT_SECONDS, LOOP.look))
         self._pulse.add(every(BEAT_SECONDS, self._runs.tend))
-        if cache.shared:  # beside: thousands of messages may have to be said
-            self._pulse.add(every(LOOK_SECONDS, lambda: self._runs.resume(self._orphans.look)))
+        self._looking = Threads("orphans", 1)  # beside the pulse: thousands of messages may have to be published
+        if cache.shared:
+            self._pulse.add(every(LOOK_SECONDS, self._look_for_orphans))
 
     def start(self) -> None:
         """Look after what other processes leave behind, before the first message comes here, too."""
@@ -244,6 +246,10 @@ class Once:
             self._run(followed)
         elif decided.kind == "waiting":
             self._endings.conclude(followed, Answer(decided.body, "late"), decided)
+
+    def _look_for_orphans(self) -> None:
+        if not len(self._looking):
+            self._looking.start_some_time(self._orphans.look)
 
     def unawaited(self) -> dict[str, Fields]:
         """Return the fields, by key, of the messages here for which one more delivery may come at most."""

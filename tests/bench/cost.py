@@ -4,6 +4,7 @@ Usage: python -m tests.bench.cost [--messages N]
 """
 
 import argparse
+import json
 import os
 import re
 import socket
@@ -140,7 +141,7 @@ def commands(client: Redis) -> Counter[str]:
         both.mget(beats or ["none"])
         stats, told = both.execute()
     called = Counter({name.removeprefix("cmdstat_"): int(stat["calls"]) for name, stat in stats.items()})
-    called.subtract({"set": sum(int(beat or 0) for beat in told)})
+    called.subtract({"set": sum(json.loads(beat)[0] for beat in told if beat)})
     return called
 
 

@@ -422,7 +422,7 @@ class World:
             patch.setattr(waiting, "Deaths", lambda looks: ScriptedDeaths(self))
             patch.setattr(waiting, "_SEEN_SECONDS", 0.25)
             patch.setattr(machine, "Heartbeat", None)
-            for module in (endings, runs):
+            for module in (endings, machine, runs):
                 patch.setattr(module, "Threads", lambda name, most: _Threads(self))
             try:
                 yield

@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
     """What a platform gets of the repository, in a folder where nothing else can be found."""
     folder = tmp_path / "checkout"
     shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("log.py", "runserver.py", "uwsgi_wechat.ini"):
+    for name in ("log.py", "preload.py", "runserver.py", "uwsgi_wechat.ini"):
         shutil.copy(ROOT / name, folder)
     return folder
 
