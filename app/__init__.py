@@ -37,12 +37,14 @@ _SWITCH_SECONDS = 0.05
 
 
 @cli.with_doctor
-def create_app(settings: config.Settings | None = None, send_late: SendLate | None = None) -> Flask:
+def create_app(
+    settings: config.Settings | None = None, send_late: SendLate | None = None, table: Table | None = None
+) -> Flask:
     """Wire the service; without ``settings`` they are read from the environment and ``.env``.
 
     ``send_late(openid, reply)`` sends an answer that comes after WeChat's last delivery, where ``reply`` is what the
     handler returned; it raises when that failed for good. By default it is ``app.api.send`` where the account has an
-    AppSecret; without, such an answer waits for the pickup word.
+    AppSecret; without, such an answer waits for the pickup word. ``table`` is that of ``WECHAT_HANDLERS`` by default.
     Raises ConfigError for wrong settings or a wrong handler table.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -52,7 +54,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
     app = Flask(__name__, static_folder=None)
     app.config.update(settings.by_name())
     open_store(app, settings.database_url)
-    table = _table(settings.handlers)
+    table = table or _table(settings.handlers)
     if "uwsgi" not in sys.modules:
         _add_commands(app, settings, table)
     # A command in the shell is not under uWSGI, though the .env is the server's.
@@ -66,6 +68,7 @@ def create_app(settings: config.Settings | None = None, send_late: SendLate | No
         around.append(before(account.budget.note))
     bounds = _bounds(settings.handlers_at_once)
     road = Road(settings, shared, table, bounds, send_late=send_late, around=around, context=app.app_context)
+    app.extensions["wechat_road"] = road
     route.add_callback(app, settings.path, road)
     ready = add_health(app, shared, table)
     sign_cookies(app, settings)

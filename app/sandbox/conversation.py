@@ -1,6 +1,6 @@
 """What a fan sees on the phone: what both sides said, in the order in which it came."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -38,6 +38,18 @@ def conversation(state: State, openid: str) -> list[Bubble]:
     for kind in ("message", "material"):
         bubbles += [_from_account(record) for record in state.records(kind, touser=openid)]
     return sorted(bubbles, key=attrgetter("number"))[-_MOST_BUBBLES:]
+
+
+def shown(sent: Mapping[str, Any]) -> str:
+    """Return what the fan sees of a customer-service message, as text: "[图文] title url" and the like."""
+    kind = str(sent["msgtype"])
+    content = sent.get(kind) or {}
+    if kind == "text":
+        return str(content.get("content", ""))
+    if kind == "news":
+        return "\n".join(f"[图文] {one['title']} {one.get('url', '')}".rstrip() for one in content["articles"])
+    name = {"image": "图片", "voice": "语音", "video": "视频", "music": "音乐"}.get(kind, kind)
+    return f"[{name}] {content.get('media_id') or content.get('title') or content.get('head_content', '')}"
 
 
 def _said(record: Record, *, is_waiting: bool) -> Bubble:

@@ -26,13 +26,15 @@ class Courier:
         self._state = state
         self._seal = Seal(settings.encoding_aes_key, settings.appid) if settings.encoding_aes_key else None
 
-    def send(self, url: str, openid: str, message: str, fault: str = "") -> int:
+    def send(self, url: str, openid: str, message: str, fault: str, session: dict[str, Any]) -> int:
         """Deliver the XML ``message`` to the callback at ``url`` from now on, and return the message's number.
+
+        ``session`` is the fan's now, which is remembered with it.
 
         With a fault: "twice" delivers it twice at once, "late" long after it was signed, "forged" is signed with
         another token.
         """
-        number = self._state.add("said", {"openid": openid, "xml": message, "fault": fault})
+        number = self._state.add("said", {"openid": openid, "xml": message, "fault": fault, "session": session})
         carry = partial(self._carry, number, url, openid, message, fault)
         threading.Thread(target=contextvars.Context().run, args=(carry,), name="courier", daemon=True).start()
         return number

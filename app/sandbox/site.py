@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, session, url_for
 
 from app.callback.parse import parse
 from app.callback.xml import read
@@ -11,9 +11,9 @@ from app.config import Settings
 from app.pages import pages, say
 from app.sandbox import people
 from app.sandbox.acts import messages_of
+from app.sandbox.as_test import as_test
 from app.sandbox.conversation import conversation
 from app.sandbox.courier import FAULTS, Courier
-from app.sandbox.in_process import as_test
 from app.sandbox.materials import material_message
 from app.sandbox.messages import renewed
 from app.sandbox.trace import find_trace, keep_lines
@@ -102,8 +102,7 @@ class _Views:
     def message(self, number: int) -> str:
         """GET /sandbox/messages/NUMBER: what happened to it."""
         trace = find_trace(self._state, self._table, number) or abort(404)
-        test = as_test(trace.xml, trace.answer["shown"]) if trace.answer and not trace.fault else ""
-        return render_template("sandbox/message.html", trace=trace, test=test)
+        return render_template("sandbox/message.html", trace=trace, test=as_test(trace, self._settings))
 
     def again(self, number: int) -> Any:
         """POST /sandbox/messages/NUMBER/again: the same as a new message."""
@@ -156,7 +155,8 @@ class _Views:
             people.set_follows(self._state, openid, follows=event == "subscribe")
         fault = request.form.get("fault", "")
         url = request.host_url.rstrip("/") + self._settings.path
-        return self._courier.send(url, openid, message, fault if fault in FAULTS else "")
+        session_before, _ = current_app.extensions["wechat_road"].kept_of(openid)
+        return self._courier.send(url, openid, message, fault if fault in FAULTS else "", session_before)
 
 
 def _sent(number: int) -> Response:

@@ -16,7 +16,10 @@ _MOST_CHARACTERS = 8000
 
 
 class Trace(NamedTuple):
-    """All that is known of the message ``number``, which was sent as ``xml``, with a ``fault`` or "" for none."""
+    """All that is known of the message ``number``, which was sent as ``xml``, with a ``fault`` or "" for none.
+
+    ``session`` is the fan's before it, ``late`` the customer-service messages between it and the fan's next one.
+    """
 
     number: int
     fault: str
@@ -26,6 +29,8 @@ class Trace(NamedTuple):
     deliveries: list[dict[str, Any]]
     answer: dict[str, Any] | None
     lines: list[str]
+    session: dict[str, Any]
+    late: list[dict[str, Any]]
 
 
 def find_trace(state: State, table: Table, number: int) -> Trace | None:
@@ -36,9 +41,12 @@ def find_trace(state: State, table: Table, number: int) -> Trace | None:
     answer = next(iter(state.records("answer", message=number)), None)
     lines = [one["line"] for one in state.records("line", message=number)]
     deliveries = state.records("delivery", message=number)
-    return Trace(
-        number, said["fault"], said["openid"], said["xml"], _row(table, said["xml"]), deliveries, answer, lines
-    )
+    openid, row = said["openid"], _row(table, said["xml"])
+    after = [one["number"] for one in state.records("said", openid=openid) if one["number"] > number]
+    sent = state.records("message", touser=openid)
+    late = [one for one in sent if number < one["number"] < min(after, default=one["number"] + 1)]
+    session = said.get("session", {})
+    return Trace(number, said["fault"], openid, said["xml"], row, deliveries, answer, lines, session, late)
 
 
 def keep_lines(state: State) -> None:

@@ -11,6 +11,7 @@ from types import CodeType
 from typing import Any
 
 from app.once.loop import LOOP, in_thread
+from app.table.commands import usage_of
 
 Handler = Callable[[Any], Any]
 Middleware = Callable[[Any, Handler], Any]
@@ -119,8 +120,14 @@ def _without_partial(function: Any) -> Any:
 def _as_python(key: Any) -> str:
     if not isinstance(key, tuple):
         return repr(key)
-    parts = (f"re.compile({part.pattern!r})" if isinstance(part, re.Pattern) else repr(part) for part in key)
-    return f"({', '.join(parts)})"
+    return f"({', '.join(map(_part_as_python, key))})"
+
+
+def _part_as_python(part: Any) -> str:
+    if not isinstance(part, re.Pattern):
+        return repr(part)
+    usage = usage_of(part)
+    return f"command({usage!r})" if usage else f"re.compile({part.pattern!r})"
 
 
 def _takes_thread(handler: Handler, middleware: Sequence[Middleware]) -> bool:

@@ -12,9 +12,9 @@ import pytest
 from app.api import get_client, send
 from app.errors import ApiError
 from app.sandbox.login import OPENID
-from tests.actors import Account
+from tests.actors import MODULE, Account
 from tests.sandbox.conftest import ARTICLE, PNG, Site, answer, hold
-from tests.servers import ROOT, TOKEN, wait_for
+from tests.servers import ROOT, wait_for
 
 
 def test_what_a_fan_says_and_is_answered_is_on_the_screen(site: Site) -> None:
@@ -86,13 +86,11 @@ def test_the_test_that_can_be_copied_passes_and_fails_with_the_handler(site: Sit
     site.says("天气 北京")
     [text] = re.findall(r'<pre id="as-test">(.*?)</pre>', site.get(f"/messages/{number}"), re.DOTALL)
     (tmp_path / "test_copied.py").write_text(html.unescape(text), encoding="utf-8")
-    settings = site.account.settings
     for more, passes in (("", True), ("!", False)):
-        (tmp_path / "bot.py").write_text(f"HANDLERS = {{'text': lambda message: message.content + {more!r}}}")
-        env = {"WECHAT_TOKEN": TOKEN, "WECHAT_HANDLERS": "bot", "WECHAT_APPID": settings.appid, "PATH": ""}
-        env |= {"WECHAT_ENCRYPT_MODE": "safe", "WECHAT_ENCODING_AES_KEY": settings.encoding_aes_key}
+        handlers = f"HANDLERS = {{'text': lambda message: message.content + {more!r}}}"
+        (tmp_path / f"{MODULE}.py").write_text(handlers)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_copied.py"]
-        env |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PYTHONDONTWRITEBYTECODE": "1"}
+        env = {"PATH": "", "PYTHONPATH": f"{ROOT}:{tmp_path}", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert (done.returncode == 0) == passes, done.stdout + done.stderr
 
