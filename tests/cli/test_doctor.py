@@ -80,7 +80,7 @@ def test_nothing_secret_is_shown(doctor: Run, app: Flask) -> None:
 def test_another_address_can_be_named(doctor: Run) -> None:
     result = doctor("--url", "http://127.0.0.1:1/wechat")
     assert result.exit_code == 2
-    assert "✗ signed request     127.0.0.1 cannot be reached" in result.stdout
+    assert "✗ signed request     127.0.0.1:1 cannot be reached" in result.stdout
 
 
 def in_shell(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
