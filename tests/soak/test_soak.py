@@ -14,6 +14,8 @@ from tests.load.wechat import Result
 from tests.soak.soak import Soak, cache_failures, soak
 from tests.soak.traffic import ERROR_REPLY, HOLD_REPLY, KINDS, Said, Verdict, judge
 
+WORKERS = 2
+
 
 @pytest.mark.timeout(300)
 def test_with_everything_at_once_nothing_is_lost_answered_twice_or_refused(tmp_path: Path) -> None:
@@ -22,7 +24,8 @@ def test_with_everything_at_once_nothing_is_lost_answered_twice_or_refused(tmp_p
     assert {verdict.kind.name: verdict.messages > 5 for verdict in done.verdicts} == {kind.name: True for kind in KINDS}
     assert {"kill a worker", "reload in a chain", "redis says nothing", "redis dies"} <= done.faults.keys()
     assert done.refused > 50
-    assert done.footprints[-1].threads <= done.footprints[0].threads  # those of handlers end when idle
+    # Those of handlers end when idle; a worker may have started its event loop only after the first look.
+    assert done.footprints[-1].threads <= done.footprints[0].threads + WORKERS
 
 
 def result(shown: str, *, answered: bool = True, reason: str = "") -> Result:
