@@ -75,9 +75,10 @@ def text(most_bytes: int) -> Check:
     """Take a text that is not empty, of at most ``most_bytes`` of UTF-8."""
 
     def check(raw: str) -> str:
-        if not raw.strip() or len(raw.encode()) > most_bytes:
+        written = raw.replace("\\n", "\n")  # a backslash and an n are a line break, in the file and in the environment
+        if not written.strip() or len(written.encode()) > most_bytes:
             raise ValueError(raw)
-        return raw
+        return written
 
     return check
 

@@ -114,6 +114,14 @@ def test_a_name_of_somebody_else_is_left_alone(settings: Load) -> None:
     assert settings(WECHAT_CHAT_BASE_URL="http://x", WECHAT_MY_BOT="1").token == TOKEN
 
 
+@pytest.mark.parametrize("line", ["欢迎\\n回复 1", '"欢迎\\n回复 1"', '"欢迎\n回复 1"', "'欢迎\\n回复 1'"])
+def test_a_line_break_in_a_reply_is_written_as_backslash_n(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(f"WECHAT_DEFAULT_REPLY={line}\n", encoding="utf-8")
+    assert config.load({"WECHAT_TOKEN": TOKEN}, tmp_path / ".env").default_reply == "欢迎\n回复 1"
+    environ = {"WECHAT_TOKEN": TOKEN, "WECHAT_DEFAULT_REPLY": "欢迎\\n回复 1"}
+    assert config.load(environ, tmp_path / "none").default_reply == "欢迎\n回复 1"
+
+
 def test_an_empty_setting_is_as_good_as_none(settings: Load) -> None:
     assert settings(WECHAT_PATH="", WECHAT_TOKEN_PREVIOUS="").tokens == (TOKEN,)
 

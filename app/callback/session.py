@@ -7,7 +7,7 @@ from app.cache import Cache, to_json, understood
 
 
 class Session:
-    """One fan's session during one message. Two messages of a fan at once: the last to end is the one kept."""
+    """One fan's session during one message. Two at once: of a key that both change, the last is kept."""
 
     def __init__(self, cache: Cache, openid: str, expire_seconds: int) -> None:
         self._cache = cache
@@ -29,14 +29,15 @@ class Session:
         return self._data
 
     def save(self, has_left: Callable[[], bool] = lambda: False) -> None:
-        """Keep the dict for its time when it changed, unless the fan has left; one that was emptied is deleted.
-
-        Raises TypeError or ValueError when JSON cannot hold what the handler put in.
-        """
-        if self._data is None or (after := to_json(self._data)) == self._before:
+        """Keep the keys that changed, unless the fan has left; raises TypeError or ValueError for what is no JSON."""
+        if self._data is None or (written := to_json(self._data)) == self._before:
             return
-        if self._data and not has_left():
-            self._cache.set(self._key, after, self._expire_seconds)
+        before, after = json.loads(self._before), json.loads(written)
+        kept = json.loads(self._cache.get(self._key) or "{}")  # what another message of the fan kept meanwhile
+        ours = {key for key in before.keys() | after.keys() if before.get(key, self) != after.get(key, self)}
+        after = {key: kept[key] for key in kept.keys() - ours} | {key: after[key] for key in ours & after.keys()}
+        if after and not has_left():
+            self._cache.set(self._key, to_json(after), self._expire_seconds)
         else:
             self.delete()
 

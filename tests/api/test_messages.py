@@ -91,6 +91,11 @@ class Fan:
     def writes(self) -> None:
         self._does(None, text_message(OPENID, "在吗"))
 
+    def clicks_in_a_message(self) -> None:
+        """Let the fan click on a menu message, which comes as a text."""
+        click = text_message(OPENID, "满意").replace("</xml>", "<bizmsgmenuid>101</bizmsgmenuid></xml>")
+        self._does("click", click)
+
     def does(self, event: str) -> None:
         """Let the fan do what the event says."""
         self._does(event, event_message(OPENID, event, key="A"))
@@ -405,3 +410,8 @@ def test_what_remains_of_a_text_can_be_sent_later(
     fan.writes()
     assert send(OPENID, error.unsent) == 2
     assert fan.got == text
+
+
+def test_a_click_on_a_menu_message_opens_three_messages(fan: Fan) -> None:
+    fan.clicks_in_a_message()
+    assert get_api().budget.left(OPENID) == 3

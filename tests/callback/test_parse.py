@@ -406,6 +406,11 @@ def test_events_are_the_same_where_they_say_the_same(one: Fields, other: Fields)
     assert (parse(first).identity == parse(second).identity) == (first == second)
 
 
+def test_events_that_carry_the_same_msgid_are_known_by_the_rest() -> None:
+    event = {**read(CLICK.encode()), "MsgId": "7"}
+    assert parse({**event, "Status": "a"}).identity != parse({**event, "Status": "b"}).identity
+
+
 def test_a_redelivery_sealed_anew_is_the_same_event() -> None:
     event = read(CLICK.encode())
     assert parse({**event, "Encrypt": "a"}).identity == parse({**event, "Encrypt": "b"}).identity

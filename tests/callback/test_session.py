@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.cache import Cache
+from app.cache import Cache, connect
+from app.callback.session import Session
 from app.sandbox.messages import text_message
 from tests.actors import Account
 
@@ -20,6 +21,22 @@ def remember(message: Any) -> str:
 def test_a_session_keeps_what_the_fan_said(account: Open) -> None:
     opened = account({"text": remember})
     assert [opened.say("a"), opened.say("b"), opened.say("c")] == ["a", "a b", "a b c"]
+
+
+def test_two_messages_at_once_keep_what_both_changed() -> None:
+    cache = connect("memory://", "wx0")
+    first, second = Session(cache, "oFan", 60), Session(cache, "oFan", 60)
+    first.data["a"], second.data["b"] = 1, 2
+    first.save()
+    second.save()
+    third = Session(cache, "oFan", 60)
+    assert third.data == {"a": 1, "b": 2}
+    fourth = Session(cache, "oFan", 60)
+    fourth.data["c"] = 3
+    del third.data["a"]
+    fourth.save()
+    third.save()
+    assert Session(cache, "oFan", 60).data == {"b": 2, "c": 3}
 
 
 def test_each_fan_has_a_session_of_their_own(account: Open) -> None:
