@@ -1,4 +1,5 @@
 # make run    serve on http://$(HOST):$(PORT)
+# make dev    the same for work on handlers: what is saved answers at once
 # make install ACCOUNT=shop      the service of one account on this machine, or its upgrade (docs/deploy.md); as root
 # make uninstall ACCOUNT=shop    what it left, without settings, data and logs; these too with PURGE=1
 # make test   everything that is checked
@@ -17,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .SILENT:
-.PHONY: run install uninstall test quick audit bench load start machines accounts soak cost pages screenshots clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl system-chromium
+.PHONY: run dev install uninstall test quick audit bench load start machines accounts soak cost pages screenshots clean system-iproute2 system-python system-nginx system-wrk system-redis system-memcached system-databases system-promtool system-sshd system-logrotate system-nspawn system-curl system-chromium
 
 HOST ?= 127.0.0.1
 PORT ?= 8111
@@ -54,6 +55,9 @@ run: .venv/.service .env
 	  "print:*** serving on http://$(HOST):$(PORT); next, in another shell:  PORT=$(PORT) .venv/bin/flask wechat say 你好 ***" \
 	  $${where:+--hook-accepting1-once "print:$$where"} \
 	  $${where:+--hook-accepting1-once "print:*** a fan's phone to try it on: http://$(HOST):$(PORT)/sandbox/ ***"}
+
+dev: .venv/.service .env
+	exec .venv/bin/flask wechat dev
 
 # ACCOUNT, DESTDIR, BOT, TLS_CERT, TLS_KEY and WECHAT_… reach it as they were given, in the environment or here.
 install:

@@ -2,7 +2,6 @@
 
 import resource
 import sys
-import traceback
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -16,7 +15,6 @@ from app.callback import route
 from app.callback.middleware import after, before, counted
 from app.callback.road import Road
 from app.cookies import sign_cookies
-from app.errors import ConfigError
 from app.health import add_health
 from app.jssdk import add_jssdk
 from app.oauth import add_login
@@ -28,6 +26,7 @@ from app.sockets import check_sockets
 from app.store import open_store
 from app.store.recorder import Recorder
 from app.table.dispatch import Table
+from app.table.load import load
 
 # Less than the worker-reload-mercy of uwsgi_wechat.ini, which kills what is left.
 _STOP_SECONDS = 55.0
@@ -54,7 +53,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.config.update(settings.by_name())
     open_store(app, settings.database_url)
-    table = table or _table(settings.handlers)
+    table = table or load(settings.handlers)
     if "uwsgi" not in sys.modules:
         _add_commands(app, settings, table)
     # A command in the shell is not under uWSGI, though the .env is the server's.
@@ -117,20 +116,3 @@ def _bounds(handlers_at_once: int) -> Bounds:
     inline = int(uwsgi.opt.get("threads", 1)) // 2 if uwsgi else handlers_at_once
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return Bounds(handlers_at_once, inline, most_held(files))
-
-
-def _table(module_name: str) -> Table:
-    try:
-        module = import_module(module_name)
-    except Exception as error:  # whatever the module's own code raises
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing and f"{module_name}.".startswith(f"{missing}."):
-            expected = "no such module; expected one that holds HANDLERS"
-            raise ConfigError(f"WECHAT_HANDLERS={module_name}: {expected}") from error
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = "" if isinstance(error, SyntaxError) else f" ({last.filename}, line {last.lineno})"  # that says it
-        what = f"cannot be loaded: {type(error).__name__}: {error}{where}"
-        raise ConfigError(f"WECHAT_HANDLERS={module_name} {what}") from error
-    if not hasattr(module, "HANDLERS"):
-        raise ConfigError(f"WECHAT_HANDLERS={module_name} has no HANDLERS; expected a dict of rows")
-    return Table(module.HANDLERS, getattr(module, "MIDDLEWARE", ()))

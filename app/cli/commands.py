@@ -2,7 +2,7 @@
 
 import click
 
-from app.cli import doctor, echo, fan, ips, menu, message, password, qrcode, sandbox
+from app.cli import dev, doctor, echo, fan, ips, menu, message, new, password, qrcode, sandbox
 from app.config import SANDBOX_API_PATH, Settings
 from app.table.dispatch import Table
 
@@ -25,8 +25,10 @@ def wechat_commands(settings: Settings, table: Table) -> click.Group:
         qrcode.group(),
         *message.commands(settings),
         ips.ips,
+        new.new,
         password.password,
         doctor.command(settings, table),
+        dev.command(settings, table),
     ):
         group.add_command(command)
     if settings.sandbox:

@@ -2,6 +2,7 @@
 
 import time
 from typing import Any
+from zlib import crc32
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, session, url_for
 
@@ -68,11 +69,15 @@ class _Views:
     def screen(self, openid: str) -> Any:
         """GET /sandbox/fans/OPENID?seen=…: what is on the screen, 204 where that has been seen."""
         bubbles = conversation(self._state, openid)
+        broken = current_app.extensions.get("wechat_dev_error", "")  # of cli/dev.py
         seen = f"{bubbles[-1].number if bubbles else 0}.{sum(bubble.is_waiting for bubble in bubbles)}"
+        seen += f".{crc32(broken.encode())}" if broken else ""
         if request.args.get("seen") == seen:
             return Response(status=204)
         person = self._person(openid)
-        return render_template("sandbox/screen.html", bubbles=bubbles, seen=seen, person=person, clock=_clock)
+        return render_template(
+            "sandbox/screen.html", bubbles=bubbles, seen=seen, person=person, clock=_clock, broken=broken
+        )
 
     def act(self, openid: str, act: str) -> Any:
         """POST /sandbox/fans/OPENID/ACT: what a fan does; who does not follow can do nothing else than that."""

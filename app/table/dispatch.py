@@ -35,6 +35,10 @@ class Table:
                 return row
         return self._exact.get(msg_type) or self._exact.get("*") or self._no_row
 
+    def become(self, other: "Table") -> None:
+        """Take the rows of ``other`` from now on, for all who have this table."""
+        vars(self).update(vars(other))
+
     def takes_click(self, key: str) -> bool:
         """Return whether a row is there for the click on ``key``, other than those for any event."""
         in_patterns = any(kind == "event" and pattern.fullmatch("click") for kind, pattern, _ in self._patterns)

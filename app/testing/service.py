@@ -46,7 +46,11 @@ class Service:
     def __init__(self, handlers: Handlers, middleware: Any, settings: Mapping[str, str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="wechat-test-"))
         self._is_ours = not isinstance(handlers, Flask)
-        self.app = handlers if isinstance(handlers, Flask) else _app(handlers, middleware, settings, self._folder)
+        try:
+            self.app = handlers if isinstance(handlers, Flask) else _app(handlers, middleware, settings, self._folder)
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
         known = self.app.config
         self.wechat = WeChat(known["WECHAT_APPID"], known["WECHAT_APPSECRET"], self._folder / "played.db")
         self.api = self.app.extensions["wechat_api"]

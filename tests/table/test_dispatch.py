@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.errors import ConfigError
+from app.table import load
 from app.table.dispatch import Table
 from tests.actors import Account
 
@@ -129,3 +130,13 @@ def test_a_module_that_cannot_be_loaded_is_named_with_the_line(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=f"WECHAT_HANDLERS=broken_bot cannot be loaded: {named}"):
         account(WECHAT_HANDLERS="broken_bot")
+
+
+def test_a_module_that_is_slow_to_load_is_named_with_its_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "heavy_bot.py").write_text("HANDLERS = {}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(load, "_SLOW_SECONDS", 0.0)
+    load.load("heavy_bot")
+    assert "WECHAT_HANDLERS=heavy_bot took 0.0 s to load" in caplog.text

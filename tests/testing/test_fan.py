@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import tempfile
 import time
 import types
 from collections.abc import Iterator
@@ -268,6 +269,16 @@ def test_without_an_appsecret_there_is_no_api() -> None:
     with Fan(HANDLERS, WECHAT_APPSECRET="") as fan:
         assert fan.says("hi") == "hi"
         assert fan.says("20 s") == "还在处理，稍后回复 1 查看结果"
+
+
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Fan(HANDLERS) as fan:
+        fan.says("who")
+        assert len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(ConfigError):
+        Fan({"txet": count})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_fixture_is_a_fan(fan_of_a_fixture: Fan) -> None:
