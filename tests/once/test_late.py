@@ -15,6 +15,8 @@ from tests.once.parts import Question, ended, shared_cache
 
 FAN, HOLD = "oFan", "say 1 later"
 
+_ids = itertools.count(1)
+
 
 class Words:
     """How the road words what a fan gets of a late answer."""
@@ -47,7 +49,7 @@ class Account:
 
     def picks_up(self, seconds: float = 0.0) -> str | None:
         """Return what the fan gets for the pickup word."""
-        word = Question(FAN)
+        word = Question(FAN, {"MsgId": next(_ids)})
         collected: Answer | None = ended(self.late.collect(word, seconds))
         if collected:
             self.late.given(word, collected)
